@@ -1,0 +1,3 @@
+//! The worker that the benchmark measures.
+
+fn main() {}

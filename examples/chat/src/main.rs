@@ -1,0 +1,3 @@
+//! The chat example: a worker and a web page.
+
+fn main() {}

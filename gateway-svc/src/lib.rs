@@ -1,0 +1,1 @@
+//! The gateway: holds clients' connections and takes them to the bus.

@@ -1,0 +1,103 @@
+//! Answers: what a gateway says to a request that has a reply subject.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientId, ConnId, GatewayId, Group, Session, Uid, codec};
+
+/// One gateway's answer.
+///
+/// After `bind_uid` and `join` it is sent when the gateway has subscribed, on the connection of the
+/// subscription: whoever got the answer can send to the uid or group and be heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Who answers.
+    pub gateway: GatewayId,
+    /// What went wrong, if something did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<AnswerError>,
+    /// Of a command: how many clients it was applied to. Of a query: how many there are.
+    #[serde(default)]
+    pub count: u64,
+    /// Of a list: this page.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub clients: Vec<ClientInfo>,
+    /// Of a list: where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ConnId>,
+}
+
+impl Answer {
+    /// The answer that so many clients were reached or counted.
+    #[must_use]
+    pub const fn count(gateway: GatewayId, count: u64) -> Self {
+        Self {
+            gateway,
+            error: None,
+            count,
+            clients: Vec::new(),
+            next: None,
+        }
+    }
+
+    /// The answer that it did not work.
+    #[must_use]
+    pub const fn error(gateway: GatewayId, error: AnswerError) -> Self {
+        Self {
+            gateway,
+            error: Some(error),
+            count: 0,
+            clients: Vec::new(),
+            next: None,
+        }
+    }
+}
+
+/// Why a gateway did not do what it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerError {
+    /// The client is not there, or not any more.
+    NoClient,
+    /// The request did not decode, or misses something.
+    Malformed,
+    /// The session would grow over its limit.
+    SessionTooLarge,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// What a list says of one client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientInfo {
+    /// Who.
+    pub client: ClientId,
+    /// Its uid, if asked for and bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// Its session, if asked for and not empty.
+    #[serde(default, skip_serializing_if = "Session::is_empty")]
+    pub session: Session,
+    /// Counts the session's changes, if the session was asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
+    /// Its groups, if asked for.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub groups: Vec<Group>,
+    /// Its address, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}

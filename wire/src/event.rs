@@ -1,0 +1,157 @@
+//! Events: what a gateway tells the workers of a service.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientId, Group, Payload, Session, Uid, codec};
+
+/// What happened; the last token of the subject an event goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// A client is there.
+    Connect,
+    /// A WebSocket client shook hands: what it asked for is in [`EventBatch::handshake`].
+    Websocket,
+    /// A client said something: [`EventBatch::messages`].
+    Message,
+    /// A client is gone: [`EventBatch::close`].
+    Close,
+}
+
+impl EventKind {
+    /// Every kind, in the order in which a client goes through them.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Websocket, Self::Message, Self::Close];
+
+    /// The token in the subject.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Websocket => "websocket",
+            Self::Message => "message",
+            Self::Close => "close",
+        }
+    }
+
+    /// The kind that a subject's last token names.
+    #[must_use]
+    pub fn from_token(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.token() == token)
+    }
+}
+
+/// A run of events of one kind and one client, in the order in which they happened.
+///
+/// A client has at most one batch in flight, so the next comes only after this one's ack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventBatch {
+    /// Whose events these are.
+    pub client: ClientId,
+    /// Counts this client's batches, from 1.
+    pub seq: u64,
+    /// Counts the deliveries of this batch, from 1; above 1 it may have been handled before.
+    pub attempt: u32,
+    /// The client's address, `ip:port`; behind a trusted proxy the one that the proxy reported.
+    pub remote: String,
+    /// The address of the listener that took the client, `ip:port`.
+    pub local: String,
+    /// The uid that is bound to the client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+    /// The client's session; absent where it is empty.
+    #[serde(default, skip_serializing_if = "Session::is_empty")]
+    pub session: Session,
+    /// Counts the session's changes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
+    /// Of `message`: the messages, at least one.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub messages: Vec<Payload>,
+    /// Of `websocket`: what the client asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
+    /// Of `close`: how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close: Option<CloseEvent>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl EventBatch {
+    /// How many events this batch stands for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len().max(1)
+    }
+
+    /// Never: a batch stands for at least one event.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// The request with which a WebSocket client came. Names of headers are in lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake {
+    /// The path, as the client wrote it.
+    pub path: String,
+    /// The query's pairs, percent-decoded, in the client's order.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub query: Vec<(String, String)>,
+    /// The headers, cookies apart.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub headers: Vec<(String, String)>,
+    /// The cookies' names and values.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub cookies: Vec<(String, String)>,
+}
+
+/// How a connection ended, and what was the client's until then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseEvent {
+    /// Who ended it.
+    pub by: ClosedBy,
+    /// The close code, as in RFC 6455; 1006 where the connection was cut without one.
+    pub code: u16,
+    /// The close reason, or a word on what went wrong.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The groups that the client was in.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub groups: Vec<Group>,
+}
+
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosedBy {
+    /// The client, with or without a goodbye.
+    Client,
+    /// The gateway: a limit, the heartbeat, a drain.
+    Gateway,
+    /// A `close` or `destroy` command.
+    Command,
+}

@@ -1,0 +1,382 @@
+//! Requests: commands and queries, sent to a target's subject.
+//!
+//! The subject names whom, so every command and every query works on every target: one client,
+//! all clients of a uid, all members of a group, everybody. With a NATS reply subject each gateway
+//! that is addressed answers with an [`Answer`](crate::Answer); without one it says nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClientId, CloseCode, ConnId, Group, Payload, Session, Uid, codec};
+
+/// Longest close reason, in bytes (RFC 6455, section 5.5).
+pub const MAX_REASON: usize = 123;
+
+/// What is sent to a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub struct Request {
+    /// The real name of the uid or group that the subject's token stands for; the gateway compares
+    /// it. Required there, absent for a client and for all. For a query that goes to a gateway's
+    /// own subject it names whose clients are meant, together with `target`.
+    pub to: Option<String>,
+    /// Of a query on `all` or on a gateway's own subject: whose clients are meant.
+    pub target: Option<TargetKind>,
+    /// Clients that are left out.
+    pub except: Vec<ClientId>,
+    /// What to do or to answer.
+    pub kind: RequestKind,
+}
+
+/// A command or a query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RequestKind {
+    /// Does something to each client of the target.
+    Command(Command),
+    /// Asks something about the clients of the target.
+    Query(Query),
+}
+
+/// The four kinds of target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetKind {
+    /// One client.
+    Client,
+    /// All clients of a uid.
+    Uid,
+    /// All members of a group.
+    Group,
+    /// Everybody.
+    All,
+}
+
+/// What can be done to a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub enum Command {
+    /// Puts a message into its mailbox.
+    Send(Payload),
+    /// Sends what is pending, then the last message if there is one, then closes.
+    Close {
+        /// 1000, or 3000 to 4999.
+        code: u16,
+        /// At most 123 bytes.
+        reason: String,
+        /// The last message.
+        message: Option<Payload>,
+    },
+    /// Drops the connection at once, with what is pending.
+    Destroy,
+    /// Makes it a client of this uid, and of no other.
+    BindUid(Uid),
+    /// Makes it a client of no uid.
+    UnbindUid,
+    /// Puts it into the group.
+    Join(Group),
+    /// Takes it out of the group.
+    Leave(Group),
+    /// Puts this session in the place of its own.
+    SetSession(Session),
+    /// Merges this session into its own, map by map.
+    UpdateSession(Session),
+}
+
+/// What can be asked about the clients of a target.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Query {
+    /// How many there are.
+    Count,
+    /// Who they are, in pages, ordered by connection id.
+    List {
+        /// What is wanted of each.
+        fields: Fields,
+        /// Only those after this one: the `next` of the page before.
+        after: Option<ConnId>,
+        /// At most so many in the page; the gateway may give fewer.
+        limit: u32,
+    },
+}
+
+/// What a list is to say of each client, beside its id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    /// Its uid.
+    #[serde(skip_serializing_if = "is_false")]
+    pub uid: bool,
+    /// Its session.
+    #[serde(skip_serializing_if = "is_false")]
+    pub session: bool,
+    /// Its groups.
+    #[serde(skip_serializing_if = "is_false")]
+    pub groups: bool,
+    /// Its address.
+    #[serde(skip_serializing_if = "is_false")]
+    pub remote: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+impl Request {
+    /// A command for a client or for all.
+    #[must_use]
+    pub fn command(command: Command) -> Self {
+        Self {
+            to: None,
+            target: None,
+            except: Vec::new(),
+            kind: RequestKind::Command(command),
+        }
+    }
+
+    /// A query about a client, or about all.
+    #[must_use]
+    pub fn query(query: Query) -> Self {
+        Self {
+            to: None,
+            target: None,
+            except: Vec::new(),
+            kind: RequestKind::Query(query),
+        }
+    }
+
+    /// The same for the uid or group of this name.
+    #[must_use]
+    pub fn to(mut self, name: impl Into<String>) -> Self {
+        self.to = Some(name.into());
+        self
+    }
+
+    /// The same, leaving these clients out.
+    #[must_use]
+    pub fn except(mut self, clients: Vec<ClientId>) -> Self {
+        self.except = clients;
+        self
+    }
+}
+
+/// Why a request makes no sense although it is well-formed CBOR.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Neither `do` nor `ask`, or both.
+    #[error("a request has either `do` or `ask`")]
+    NeitherOrBoth,
+    /// A field that the command needs is absent.
+    #[error("`{0}` needs the field `{1}`")]
+    Missing(&'static str, &'static str),
+    /// A code that an application may not close with.
+    #[error("an application closes with code 1000 or 3000 to 4999, not {0}")]
+    Code(u16),
+    /// A reason that does not fit a close frame.
+    #[error("a close reason has at most {MAX_REASON} bytes, this one has {0}")]
+    Reason(usize),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Do {
+    Send,
+    Close,
+    Destroy,
+    BindUid,
+    UnbindUid,
+    Join,
+    Leave,
+    SetSession,
+    UpdateSession,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ask {
+    Count,
+    List,
+}
+
+/// The flat map that requests and commands are on the wire.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Raw {
+    #[serde(rename = "do", skip_serializing_if = "Option::is_none")]
+    verb: Option<Do>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<Ask>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<TargetKind>,
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    except: Vec<ClientId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Payload>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<Uid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Session>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<ConnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+}
+
+impl From<Command> for Raw {
+    fn from(command: Command) -> Self {
+        let raw = |verb| Self {
+            verb: Some(verb),
+            ..Self::default()
+        };
+        match command {
+            Command::Send(message) => Self {
+                message: Some(message),
+                ..raw(Do::Send)
+            },
+            Command::Close {
+                code,
+                reason,
+                message,
+            } => Self {
+                code: (code != CloseCode::Normal.code()).then_some(code),
+                reason: (!reason.is_empty()).then_some(reason),
+                message,
+                ..raw(Do::Close)
+            },
+            Command::Destroy => raw(Do::Destroy),
+            Command::BindUid(uid) => Self {
+                uid: Some(uid),
+                ..raw(Do::BindUid)
+            },
+            Command::UnbindUid => raw(Do::UnbindUid),
+            Command::Join(group) => Self {
+                group: Some(group),
+                ..raw(Do::Join)
+            },
+            Command::Leave(group) => Self {
+                group: Some(group),
+                ..raw(Do::Leave)
+            },
+            Command::SetSession(session) => Self {
+                session: Some(session),
+                ..raw(Do::SetSession)
+            },
+            Command::UpdateSession(session) => Self {
+                session: Some(session),
+                ..raw(Do::UpdateSession)
+            },
+        }
+    }
+}
+
+impl From<Query> for Raw {
+    fn from(query: Query) -> Self {
+        match query {
+            Query::Count => Self {
+                ask: Some(Ask::Count),
+                ..Self::default()
+            },
+            Query::List {
+                fields,
+                after,
+                limit,
+            } => Self {
+                ask: Some(Ask::List),
+                fields: (fields != Fields::default()).then_some(fields),
+                after,
+                limit: Some(limit),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+impl From<Request> for Raw {
+    fn from(request: Request) -> Self {
+        let raw = match request.kind {
+            RequestKind::Command(command) => Self::from(command),
+            RequestKind::Query(query) => Self::from(query),
+        };
+        Self {
+            to: request.to,
+            target: request.target,
+            except: request.except,
+            ..raw
+        }
+    }
+}
+
+impl TryFrom<Raw> for Command {
+    type Error = RequestError;
+
+    fn try_from(raw: Raw) -> Result<Self, RequestError> {
+        use RequestError::Missing;
+        Ok(match raw.verb.ok_or(RequestError::NeitherOrBoth)? {
+            Do::Send => Self::Send(raw.message.ok_or(Missing("send", "message"))?),
+            Do::Close => {
+                let code = raw.code.unwrap_or(CloseCode::Normal.code());
+                let reason = raw.reason.unwrap_or_default();
+                if !CloseCode::is_allowed(code) {
+                    return Err(RequestError::Code(code));
+                }
+                if reason.len() > MAX_REASON {
+                    return Err(RequestError::Reason(reason.len()));
+                }
+                Self::Close {
+                    code,
+                    reason,
+                    message: raw.message,
+                }
+            }
+            Do::Destroy => Self::Destroy,
+            Do::BindUid => Self::BindUid(raw.uid.ok_or(Missing("bind_uid", "uid"))?),
+            Do::UnbindUid => Self::UnbindUid,
+            Do::Join => Self::Join(raw.group.ok_or(Missing("join", "group"))?),
+            Do::Leave => Self::Leave(raw.group.ok_or(Missing("leave", "group"))?),
+            Do::SetSession => {
+                Self::SetSession(raw.session.ok_or(Missing("set_session", "session"))?)
+            }
+            Do::UpdateSession => {
+                Self::UpdateSession(raw.session.ok_or(Missing("update_session", "session"))?)
+            }
+        })
+    }
+}
+
+/// How many clients a page has if nobody says.
+const DEFAULT_LIMIT: u32 = 1000;
+
+impl TryFrom<Raw> for Request {
+    type Error = RequestError;
+
+    fn try_from(mut raw: Raw) -> Result<Self, RequestError> {
+        let (to, target, except) = (raw.to.take(), raw.target, std::mem::take(&mut raw.except));
+        let kind = match (raw.verb, raw.ask) {
+            (Some(_), None) => RequestKind::Command(raw.try_into()?),
+            (None, Some(Ask::Count)) => RequestKind::Query(Query::Count),
+            (None, Some(Ask::List)) => RequestKind::Query(Query::List {
+                fields: raw.fields.unwrap_or_default(),
+                after: raw.after,
+                limit: raw.limit.unwrap_or(DEFAULT_LIMIT),
+            }),
+            _ => return Err(RequestError::NeitherOrBoth),
+        };
+        Ok(Self {
+            to,
+            target,
+            except,
+            kind,
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! Sessions: the small map that a gateway keeps for a client.
+
+use std::{collections::BTreeMap, fmt};
+
+use bytes::Bytes;
+use ciborium::Value;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::codec::{self, DecodeError};
+
+/// Largest session, in encoded bytes.
+pub const MAX_SESSION: usize = 64 * 1024;
+/// Deepest nesting in a session.
+pub const MAX_SESSION_DEPTH: usize = 16;
+
+/// The keys and values of a session, decoded.
+pub type SessionMap = BTreeMap<String, Value>;
+
+/// Why something cannot be a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Over [`MAX_SESSION`].
+    #[error("a session has at most {MAX_SESSION} bytes, this one has {0}")]
+    TooLarge(usize),
+    /// Not a map with text keys.
+    #[error("a session is a map with text keys: {0}")]
+    NotAMap(DecodeError),
+    /// Nested deeper than [`MAX_SESSION_DEPTH`].
+    #[error("a session nests at most {MAX_SESSION_DEPTH} deep")]
+    TooDeep,
+}
+
+/// A session as it travels: a byte string that holds an encoded CBOR map with text keys.
+///
+/// Gateways carry it as bytes with every event, and workers decode it only if they want it.
+/// The empty session has no bytes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Session(Bytes);
+
+impl Session {
+    /// Encodes a map, within the limits.
+    pub fn from_map(map: &SessionMap) -> Result<Self, SessionError> {
+        if map.is_empty() {
+            return Ok(Self::default());
+        }
+        if map.values().any(|v| depth(v) >= MAX_SESSION_DEPTH) {
+            return Err(SessionError::TooDeep);
+        }
+        let bytes = codec::encode(map);
+        match bytes.len() {
+            0..=MAX_SESSION => Ok(Self(bytes.into())),
+            n => Err(SessionError::TooLarge(n)),
+        }
+    }
+
+    /// Decodes the map.
+    pub fn to_map(&self) -> Result<SessionMap, SessionError> {
+        if self.0.is_empty() {
+            return Ok(SessionMap::new());
+        }
+        codec::decode(&self.0).map_err(SessionError::NotAMap)
+    }
+
+    /// Whether it has no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The encoded map; nothing where it is empty.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// This session with some keys set to new values and others taken out.
+    pub fn changed(&self, set: &Self, removed: &[String]) -> Result<Self, SessionError> {
+        let mut map = self.to_map()?;
+        for key in removed {
+            map.remove(key);
+        }
+        map.extend(set.to_map()?);
+        Self::from_map(&map)
+    }
+
+    /// This session with another merged into it, map by map (`array_replace_recursive`):
+    /// where both hold a map the maps are merged, else the other's value stands.
+    pub fn merged(&self, other: &Self) -> Result<Self, SessionError> {
+        let mut map = self.to_map()?;
+        for (key, new) in other.to_map()? {
+            match map.get_mut(&key) {
+                Some(old) => merge(old, new),
+                None => {
+                    map.insert(key, new);
+                }
+            }
+        }
+        Self::from_map(&map)
+    }
+}
+
+fn merge(old: &mut Value, new: Value) {
+    match (old, new) {
+        (Value::Map(old), Value::Map(new)) => {
+            for (key, value) in new {
+                match old.iter_mut().find(|(k, _)| *k == key) {
+                    Some((_, slot)) => merge(slot, value),
+                    None => old.push((key, value)),
+                }
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Map(items) => {
+            1 + items
+                .iter()
+                .map(|(k, v)| depth(k).max(depth(v)))
+                .max()
+                .unwrap_or(0)
+        }
+        Value::Tag(_, value) => 1 + depth(value),
+        _ => 0,
+    }
+}
+
+/// Says the length only: a session may hold secrets.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Session {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Session {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Encoded;
+        impl de::Visitor<'_> for Encoded {
+            type Value = Session;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a byte string of at most {MAX_SESSION} bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Session, E> {
+                self.visit_byte_buf(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Session, E> {
+                match bytes.len() {
+                    0..=MAX_SESSION => Ok(Session(bytes.into())),
+                    n => Err(E::custom(SessionError::TooLarge(n))),
+                }
+            }
+        }
+        from.deserialize_byte_buf(Encoded)
+    }
+}

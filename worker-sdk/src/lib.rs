@@ -1,0 +1,1 @@
+//! Write a Gatebus worker: business logic for long-lived connections.
