@@ -1,0 +1,118 @@
+//! Hold: connections that are open and do nothing, and what a uid or a group of their own adds to them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::{
+    client::{Client, Target, dial_all},
+    report::Report,
+    server::{Server, Usage},
+};
+
+/// Answers that may be outstanding while uids are bound or groups joined.
+const ASKING: usize = 256;
+
+#[derive(Args)]
+pub(crate) struct Hold {
+    /// Connections
+    #[arg(long, default_value_t = 10_000)]
+    conns: usize,
+    /// Seconds for the server to settle before memory is read
+    #[arg(long, default_value_t = 3.0)]
+    settle: f64,
+    /// What to give each connection then; only that is charged
+    #[arg(long)]
+    then: Option<Then>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Then {
+    /// A uid of its own
+    Bind,
+    /// A group of its own
+    Join,
+}
+
+impl Hold {
+    pub(crate) async fn run(&self, target: &Target, server: &Server) -> Result<Report> {
+        let before = server.usage()?;
+        let start = Instant::now();
+        let mut clients = dial_all(target, self.conns).await?;
+        let count = clients.len() as u64;
+        let lost = self.conns as u64 - count;
+        let opened = start.elapsed();
+        let Some(then) = self.then else {
+            let after = settled(&mut stay(clients), self.settle, server).await?;
+            let mut report = Report::new(
+                format!("hold conns={count}"),
+                count,
+                opened,
+                &before,
+                &after,
+            );
+            report.lost = lost;
+            return Ok(report);
+        };
+        sleep(Duration::from_secs_f64(self.settle)).await;
+        let before = server.usage()?;
+        let start = Instant::now();
+        give_each_its_own(&mut clients, then).await?;
+        let took = start.elapsed();
+        let after = settled(&mut stay(clients), self.settle, server).await?;
+        let what = match then {
+            Then::Bind => "bind",
+            Then::Join => "join",
+        };
+        let mut report = Report::new(
+            format!("{what} conns={count}"),
+            count,
+            took,
+            &before,
+            &after,
+        );
+        report.lost = lost;
+        Ok(report)
+    }
+}
+
+async fn give_each_its_own(clients: &mut [Client], then: Then) -> Result<()> {
+    let mut number = 0;
+    for some in clients.chunks_mut(ASKING) {
+        for client in &mut *some {
+            // 20 characters, about the length of a real user id or room name.
+            match then {
+                Then::Bind => client.send(&format!("b:user-{number:015}")).await?,
+                Then::Join => client.send(&format!("j:room-{number:015}")).await?,
+            }
+            number += 1;
+        }
+        for client in some {
+            client.expect_ok().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Has every client answer pings from now on.
+fn stay(clients: Vec<Client>) -> JoinSet<anyhow::Error> {
+    let mut staying = JoinSet::new();
+    for client in clients {
+        staying.spawn_local(client.stay());
+    }
+    staying
+}
+
+/// Reads the usage after a while in which no client may go.
+async fn settled(
+    staying: &mut JoinSet<anyhow::Error>,
+    settle: f64,
+    server: &Server,
+) -> Result<Vec<Usage>> {
+    tokio::select! {
+        Some(gone) = staying.join_next() => bail!("a client was not kept: {:#}", gone?),
+        () = sleep(Duration::from_secs_f64(settle)) => server.usage(),
+    }
+}
