@@ -1,0 +1,371 @@
+//! Configuration: what was typed, and what it means.
+//!
+//! Every option is a flag and an environment variable. [`Options`] is what clap reads;
+//! [`Config`] is what the rest of the program works with, checked as a whole before a port is opened.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+use wire::Prefix;
+
+use crate::{listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl};
+
+/// Holds clients' connections and takes them to workers over NATS.
+///
+/// Sizes carry units (64KiB), times too (30s). Secrets are files.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "gateway-svc", version)]
+pub struct Options {
+    /// Where clients connect, as URLs; repeatable, or separated by commas
+    #[arg(
+        long = "listen",
+        env = "GATEBUS_LISTEN",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "websocket://0.0.0.0:7272?service=chat"
+    )]
+    listen: Vec<ListenUrl>,
+
+    /// NATS servers, separated by commas; a user and password may stand in the URL
+    #[arg(
+        long = "nats",
+        env = "NATS_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    nats: Vec<ServerUrl>,
+
+    /// User name for NATS
+    #[arg(long, env = "NATS_USER", value_name = "NAME")]
+    nats_user: Option<String>,
+
+    /// File with the password for NATS
+    #[arg(
+        long,
+        env = "NATS_PASSWORD_FILE",
+        value_name = "FILE",
+        requires = "nats_user"
+    )]
+    nats_password_file: Option<PathBuf>,
+
+    /// File with a token for NATS
+    #[arg(long, env = "NATS_TOKEN_FILE", value_name = "FILE")]
+    nats_token_file: Option<PathBuf>,
+
+    /// File with an nkey seed for NATS
+    #[arg(long, env = "NATS_NKEY_FILE", value_name = "FILE")]
+    nats_nkey_file: Option<PathBuf>,
+
+    /// Credentials file (JWT and seed) for NATS
+    #[arg(long, env = "NATS_CREDS_FILE", value_name = "FILE")]
+    nats_creds_file: Option<PathBuf>,
+
+    /// PEM file with the authority that signed the NATS servers' certificates; implies TLS
+    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
+    nats_ca_file: Option<PathBuf>,
+
+    /// First tokens of every subject; one prefix is one tenant
+    #[arg(long, env = "GATEBUS_PREFIX", default_value = "gatebus")]
+    prefix: Prefix,
+
+    /// Shards, each with its own thread and NATS connection [default: the number of cores]
+    #[arg(long, env = "GATEBUS_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    shards: Option<u16>,
+
+    /// Address of /livez, /readyz and /metrics
+    #[arg(
+        long,
+        env = "GATEBUS_ADMIN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7280"
+    )]
+    admin: SocketAddr,
+
+    /// Networks whose X-Forwarded-For is believed, separated by commas
+    #[arg(
+        long,
+        env = "GATEBUS_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<IpNet>,
+
+    /// Largest message from a client; over it the client is closed with 1009
+    #[arg(long, env = "GATEBUS_MAX_MESSAGE", value_name = "SIZE", default_value = "256KiB", value_parser = size)]
+    max_message: usize,
+
+    /// Most connections of the process [default: what the descriptor limit allows]
+    #[arg(long, env = "GATEBUS_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_connections: Option<u64>,
+
+    /// How long a client may take for its handshake
+    #[arg(long, env = "GATEBUS_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = time)]
+    handshake_timeout: Duration,
+
+    /// How long a worker may be silent about a batch before it goes out again
+    #[arg(long, env = "GATEBUS_ACK_WAIT", value_name = "TIME", default_value = "10s", value_parser = time)]
+    ack_wait: Duration,
+
+    /// How often a batch is delivered before it is given up to the dead letters
+    #[arg(long, env = "GATEBUS_MAX_ATTEMPTS", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: u32,
+
+    /// How long events wait where no worker runs, before the client is closed with 1013
+    #[arg(long, env = "GATEBUS_WORKER_WAIT", value_name = "TIME", default_value = "30s", value_parser = time)]
+    worker_wait: Duration,
+
+    /// How much may wait to be sent to one client
+    #[arg(long, env = "GATEBUS_MAILBOX", value_name = "SIZE", default_value = "1MiB", value_parser = size)]
+    mailbox: usize,
+
+    /// What happens to a client that reads too slowly, when its mailbox is full
+    #[arg(long, env = "GATEBUS_SLOW_CLIENT", value_enum, default_value_t = SlowClient::Close)]
+    slow_client: SlowClient,
+
+    /// A client that is silent for so long is pinged; or `off`
+    #[arg(long, env = "GATEBUS_PING_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = time_or_off)]
+    ping_interval: TimeOrOff,
+
+    /// After so many pings without a sign of life a client is closed with 4007
+    #[arg(long, env = "GATEBUS_PING_MISSES", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    ping_misses: u32,
+
+    /// Ping with this text message in the place of a WebSocket ping
+    #[arg(long, env = "GATEBUS_PING_DATA", value_name = "TEXT")]
+    ping_data: Option<String>,
+
+    /// On SIGTERM: how long it still accepts, unready, until load balancers have noticed
+    #[arg(long, env = "GATEBUS_DRAIN_DELAY", value_name = "TIME", default_value = "5s", value_parser = time_or_zero)]
+    drain_delay: Duration,
+
+    /// On SIGTERM: over how long the clients are closed with 1012, evenly
+    #[arg(long, env = "GATEBUS_DRAIN_SPREAD", value_name = "TIME", default_value = "10s", value_parser = time_or_zero)]
+    drain_spread: Duration,
+
+    /// On SIGTERM: after so long it ends, whatever is left
+    #[arg(long, env = "GATEBUS_DRAIN_DEADLINE", value_name = "TIME", default_value = "60s", value_parser = time)]
+    drain_deadline: Duration,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,gateway_svc::link=debug`
+    #[arg(long, env = "GATEBUS_LOG", default_value = "info", value_parser = filter)]
+    log: String,
+
+    /// How it is logged
+    #[arg(long, env = "GATEBUS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// What happens to a client whose mailbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SlowClient {
+    /// It is closed with 4008
+    Close,
+    /// The message that does not fit is dropped
+    DropNewest,
+    /// The oldest messages that wait are dropped
+    DropOldest,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For machines, one object a line
+    Json,
+}
+
+type TimeOrOff = Option<Duration>;
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is the option of its name")]
+pub struct Config {
+    pub listen: Vec<ListenUrl>,
+    pub nats: Vec<ServerUrl>,
+    pub credentials: Credentials,
+    pub nats_ca_file: Option<PathBuf>,
+    pub prefix: Prefix,
+    pub shards: u16,
+    pub admin: SocketAddr,
+    pub limits: Limits,
+    pub heartbeat: Option<Heartbeat>,
+    pub drain: Drain,
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// What one client may take.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is the option of its name")]
+pub struct Limits {
+    pub trusted_proxies: Vec<IpNet>,
+    pub max_message: usize,
+    pub max_connections: u64,
+    pub handshake_timeout: Duration,
+    pub ack_wait: Duration,
+    pub max_attempts: u32,
+    pub worker_wait: Duration,
+    pub mailbox: usize,
+    pub slow_client: SlowClient,
+}
+
+/// How life is looked for.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Silence before a ping.
+    pub interval: Duration,
+    /// Pings before the end.
+    pub misses: u32,
+    /// The application's ping, if it is one.
+    pub data: Option<String>,
+}
+
+/// How clients are let go.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each field is the option of its name")]
+pub struct Drain {
+    pub delay: Duration,
+    pub spread: Duration,
+    pub deadline: Duration,
+}
+
+/// Descriptors that are not clients: listeners, NATS, admin, runtime.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Largest value of `--max-message`: what NATS carries by default, less an envelope with a full session.
+const MOST_MESSAGE: usize = 64 * 1024 * 1024;
+
+impl Options {
+    /// Reads flags and environment. Help and version are printed; a bad value is one line that
+    /// names its option, and exit status 2.
+    #[must_use]
+    pub fn parse_or_exit() -> Self {
+        Self::try_parse().unwrap_or_else(|e| {
+            if !e.use_stderr() {
+                e.exit();
+            }
+            let text = e.to_string();
+            let line = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
+            let tips = text.lines().find_map(|l| l.trim().strip_prefix("tip: "));
+            eprintln!(
+                "gateway-svc: {line}{}",
+                tips.map(|t| format!("; {t}")).unwrap_or_default()
+            );
+            std::process::exit(2);
+        })
+    }
+
+    /// Checks what clap cannot. `descriptors` is the process's limit.
+    pub fn check(self, descriptors: u64) -> Result<Config, String> {
+        let credentials = Credentials::read(
+            self.nats_user,
+            self.nats_password_file,
+            self.nats_token_file,
+            self.nats_nkey_file,
+            self.nats_creds_file,
+        )?;
+        if let Some(file) = &self.nats_ca_file {
+            std::fs::read(file)
+                .map_err(|e| format!("--nats-ca-file (NATS_CA_FILE) {}: {e}", file.display()))?;
+        }
+        if self.listen.is_empty() {
+            return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
+        }
+        if self.max_message > MOST_MESSAGE {
+            return Err("--max-message (GATEBUS_MAX_MESSAGE): at most 64MiB".into());
+        }
+        if self.mailbox < self.max_message {
+            return Err(
+                "--mailbox (GATEBUS_MAILBOX): must hold at least one message of --max-message"
+                    .into(),
+            );
+        }
+        if self.drain_delay + self.drain_spread >= self.drain_deadline {
+            return Err("--drain-deadline (GATEBUS_DRAIN_DEADLINE): must be longer than --drain-delay and --drain-spread together".into());
+        }
+        let shards = self.shards.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            u16::try_from(cores).unwrap_or(u16::MAX)
+        });
+        let room = descriptors
+            .saturating_sub(OTHER_DESCRIPTORS + u64::from(shards) * 8)
+            .max(1);
+        Ok(Config {
+            listen: self.listen,
+            nats: self.nats,
+            credentials,
+            nats_ca_file: self.nats_ca_file,
+            prefix: self.prefix,
+            shards,
+            admin: self.admin,
+            limits: Limits {
+                trusted_proxies: self.trusted_proxies,
+                max_message: self.max_message,
+                max_connections: self.max_connections.unwrap_or(room),
+                handshake_timeout: self.handshake_timeout,
+                ack_wait: self.ack_wait,
+                max_attempts: self.max_attempts,
+                worker_wait: self.worker_wait,
+                mailbox: self.mailbox,
+                slow_client: self.slow_client,
+            },
+            heartbeat: self.ping_interval.map(|interval| Heartbeat {
+                interval,
+                misses: self.ping_misses,
+                data: self.ping_data.filter(|text| !text.is_empty()),
+            }),
+            drain: Drain {
+                delay: self.drain_delay,
+                spread: self.drain_spread,
+                deadline: self.drain_deadline,
+            },
+            log: self.log,
+            log_format: self.log_format,
+        })
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size: bytesize::ByteSize = text
+        .parse()
+        .map_err(|_| "a size such as 64KiB or 1MiB is needed".to_owned())?;
+    match usize::try_from(size.as_u64()) {
+        Ok(0) => Err("must be more than 0".into()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("too large".into()),
+    }
+}
+
+fn time_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "a time such as 500ms, 10s or 2m is needed".to_owned())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    match time_or_zero(text)? {
+        Duration::ZERO => Err("must be more than 0".into()),
+        time => Ok(time),
+    }
+}
+
+fn time_or_off(text: &str) -> Result<TimeOrOff, String> {
+    if text == "off" {
+        Ok(None)
+    } else {
+        time(text).map(Some).map_err(|e| format!("{e}, or `off`"))
+    }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    text.parse::<tracing_subscriber::EnvFilter>()
+        .map_err(|e| e.to_string())?;
+    Ok(text.to_owned())
+}

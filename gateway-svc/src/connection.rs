@@ -1,0 +1,342 @@
+//! A connection: the socket behind a client, and what stands between its bytes and its events.
+//!
+//! One task reads the socket and answers for its life. Everything that goes out passes the mailbox,
+//! pongs too, and the shard writes mailboxes in sweeps; only a socket that would block falls back to
+//! the task. So an idle connection is this struct, and no buffer at all.
+
+use std::{
+    io::{self, IoSlice, Read, Write},
+    net::Shutdown,
+    ops::ControlFlow,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::TcpStream,
+};
+use tokio_tungstenite::tungstenite::{
+    Error as WsError, Message,
+    error::CapacityError,
+    protocol::{Role, WebSocketConfig, WebSocketContext},
+};
+use wire::{CloseCode, Payload};
+
+use crate::{
+    dispatch::Millis,
+    mailbox::{Full, Mailbox},
+    process::Seat,
+};
+
+/// What the codec keeps per connection, and reads at a time from what we read from the socket.
+const CODEC_BUFFER: usize = 128;
+
+/// What comes from a client.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Bytes, whatever they are: a sign of life.
+    Life,
+    /// A message.
+    Message(Payload),
+    /// It said goodbye, and was answered.
+    Goodbye { code: u16, reason: String },
+    /// It broke a rule.
+    Broken(CloseCode),
+    /// It is gone without a word.
+    Cut,
+    /// It does not read our pongs.
+    Slow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The last word is in the mailbox; then we wait for the client to end it.
+    Closing {
+        since: Millis,
+        shut: bool,
+    },
+}
+
+/// The socket and its state.
+pub(crate) struct Connection {
+    _seat: Seat,
+    stream: TcpStream,
+    codec: WebSocketContext,
+    mailbox: Mailbox,
+    /// Read from the socket, and not parsed while the client's events wait.
+    unread: Bytes,
+    waker: Option<Waker>,
+    phase: Phase,
+    /// Not read for now: its events wait.
+    pub(crate) paused: bool,
+    /// In the shard's list for the next sweep.
+    pub(crate) dirty: bool,
+    /// The socket takes nothing for now.
+    blocked: bool,
+    pub(crate) heard: Millis,
+    pub(crate) pinged: u32,
+}
+
+impl Connection {
+    /// Takes over a socket that shook hands, with what was read beyond that.
+    pub(crate) fn new(
+        stream: TcpStream,
+        beyond: BytesMut,
+        max_message: usize,
+        seat: Seat,
+        now: Millis,
+    ) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(CODEC_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
+        Self {
+            _seat: seat,
+            stream,
+            codec: WebSocketContext::new(Role::Server, Some(config)),
+            mailbox: Mailbox::default(),
+            unread: beyond.freeze(),
+            waker: None,
+            phase: Phase::Open,
+            paused: false,
+            dirty: false,
+            blocked: false,
+            heard: now,
+            pinged: 0,
+        }
+    }
+
+    /// Whether messages for it still go out.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Since when it is closing.
+    pub(crate) const fn closing_since(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::Open => None,
+            Phase::Closing { since, .. } => Some(since),
+        }
+    }
+
+    /// Puts a frame into the mailbox.
+    pub(crate) fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
+        self.mailbox.push(frame, limit)
+    }
+
+    /// Puts a frame into the mailbox, dropping the oldest that wait; says how many.
+    pub(crate) fn push_dropping_oldest(&mut self, frame: Bytes, limit: usize) -> usize {
+        self.mailbox.push_dropping_oldest(frame, limit)
+    }
+
+    /// The last words: what is pending goes first, unless the client does not read anyway.
+    pub(crate) fn close(
+        &mut self,
+        last: impl IntoIterator<Item = Bytes>,
+        drop_pending: bool,
+        now: Millis,
+    ) {
+        if drop_pending {
+            self.mailbox.clear_unbegun();
+        }
+        for frame in last {
+            self.mailbox.force(frame);
+        }
+        self.unread = Bytes::new();
+        self.phase = Phase::Closing {
+            since: now,
+            shut: false,
+        };
+        self.wake();
+    }
+
+    /// Lets its task look at it again.
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.mailbox.is_empty()
+    }
+
+    /// Gives back what an idle connection need not hold.
+    pub(crate) fn release(&mut self) {
+        self.mailbox.release();
+    }
+
+    /// Writes the mailbox as far as the socket takes it. What is left is for the task.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.blocked {
+            return Ok(());
+        }
+        let stream = &self.stream;
+        let all = self
+            .mailbox
+            .write_to(|slices: &[IoSlice<'_>]| match slices {
+                [one] => stream.try_write(one),
+                many => stream.try_write_vectored(many),
+            })?;
+        self.blocked = !all;
+        if self.blocked {
+            self.wake();
+        } else if let Phase::Closing { since, shut: false } = self.phase {
+            self.phase = Phase::Closing { since, shut: true };
+            SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// The task's turn: writes if the socket was blocked, reads if it may. `scratch` is the shard's.
+    ///
+    /// Every input is given to `take`, which breaks to stop the reading; what was read and not parsed
+    /// is kept. Ready: the socket has come to its end.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        mut take: impl FnMut(Input) -> ControlFlow<()>,
+    ) -> Poll<()> {
+        if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        while self.blocked {
+            match self.stream.poll_write_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {
+                    self.blocked = false;
+                    if self.flush().is_err() {
+                        let _ = take(Input::Cut);
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(Err(_)) => {
+                    let _ = take(Input::Cut);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if !self.unread.is_empty() && !self.paused {
+            let unread = std::mem::take(&mut self.unread);
+            if let Some(left) = self.parse(&unread, &mut take) {
+                self.unread = unread.slice(left..);
+                return Poll::Pending;
+            }
+        }
+        while !self.paused {
+            let mut buf = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    let _ = take(Input::Life);
+                    // a client that we are done with may say what it wants
+                    if self.is_open()
+                        && let Some(left) = self.parse(buf.filled(), &mut take)
+                    {
+                        self.unread = Bytes::copy_from_slice(&buf.filled()[left..]);
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(_) => {
+                    let _ = take(Input::Cut);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Parses bytes until none is left (`None`) or `take` breaks: then says where to go on.
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+        take: &mut impl FnMut(Input) -> ControlFlow<()>,
+    ) -> Option<usize> {
+        let mut feed = Feed {
+            bytes,
+            at: 0,
+            mailbox: &mut self.mailbox,
+            full: false,
+        };
+        loop {
+            let input = match self.codec.read(&mut feed) {
+                Ok(Message::Text(text)) => {
+                    let text =
+                        ByteString::try_from(Bytes::from(text)).expect("the codec has checked it");
+                    Input::Message(Payload::Text(text))
+                }
+                Ok(Message::Binary(bytes)) => Input::Message(Payload::Binary(bytes)),
+                Ok(Message::Close(frame)) => {
+                    // the codec's answer is on its way as soon as it is asked to write
+                    let _ = self.codec.flush(&mut feed);
+                    let (code, reason) = frame.map_or((1005, String::new()), |f| {
+                        (f.code.into(), f.reason.as_str().to_owned())
+                    });
+                    Input::Goodbye { code, reason }
+                }
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if feed.full {
+                        let _ = take(Input::Slow);
+                    }
+                    return None;
+                }
+                Err(WsError::Utf8(_)) => Input::Broken(CloseCode::InvalidText),
+                Err(WsError::Capacity(CapacityError::MessageTooLong { .. })) => {
+                    Input::Broken(CloseCode::TooBig)
+                }
+                Err(_) => Input::Broken(CloseCode::Protocol),
+            };
+            if take(input).is_break() {
+                return Some(feed.at);
+            }
+        }
+    }
+}
+
+/// What the codec reads from and answers to: bytes that were read, and the mailbox.
+struct Feed<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    mailbox: &'a mut Mailbox,
+    /// The client does not read our answers.
+    full: bool,
+}
+
+/// How much of answers to pings may wait.
+const MOST_ANSWERS: usize = 64 * 1024;
+
+impl Read for Feed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = &self.bytes[self.at..];
+        if left.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let n = left.len().min(out.len());
+        out[..n].copy_from_slice(&left[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+impl Write for Feed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.full |= self
+            .mailbox
+            .push(Bytes::copy_from_slice(bytes), MOST_ANSWERS)
+            .is_err();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

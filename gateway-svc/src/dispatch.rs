@@ -1,0 +1,508 @@
+//! Dispatch: one client's events, in order, with at most one batch in flight.
+//!
+//! A plain state machine that takes the time and does no I/O. The queue's head *is* the batch in
+//! flight: events leave it when their ack comes. States, and what moves them:
+//!
+//! ```text
+//! Idle ──begin──► Ready ──sent──► Sent ──done──► Idle
+//!                   ▲              │ ack_wait over, retry, link lost: attempt + 1
+//!                   │◄─────────────┤
+//!                   │              │ busy: same attempt, after a pause
+//!                   │◄── Paused ◄──┤
+//!                   │              │ 503: same attempt, when a worker shows
+//!                   └─── Parked ◄──┘
+//! ```
+
+use std::collections::VecDeque;
+
+use wire::{CloseEvent, EventKind, Handshake, Payload};
+
+/// Events that may wait for one client before its socket is not read any more.
+pub(crate) const MOST_EVENTS: usize = 64;
+/// Bytes that may wait, likewise.
+pub(crate) const MOST_BYTES: usize = 256 * 1024;
+
+/// Milliseconds since the shard started.
+pub(crate) type Millis = u64;
+
+/// Something that happened to a client.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    Connect,
+    Websocket(Box<Handshake>),
+    Message(Payload),
+    Close(Box<CloseEvent>),
+}
+
+impl Event {
+    pub(crate) const fn kind(&self) -> EventKind {
+        match self {
+            Self::Connect => EventKind::Connect,
+            Self::Websocket(_) => EventKind::Websocket,
+            Self::Message(_) => EventKind::Message,
+            Self::Close(_) => EventKind::Close,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(payload) => payload.len(),
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// Waits for room on the link.
+    Ready,
+    /// With a worker, we hope.
+    Sent {
+        since: Millis,
+    },
+    /// A worker was busy, or asked for a retry: goes out again after a pause.
+    Paused,
+    /// Nobody is there to take it.
+    Parked,
+}
+
+/// What the time says of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// No ack within `ack_wait`: it is ready to go out again.
+    Again,
+    /// The last attempt is over.
+    GiveUp,
+    /// No worker within `worker_wait`.
+    NoWorker,
+}
+
+/// One client's events and the batch in flight.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    queue: VecDeque<Event>,
+    bytes: usize,
+    seq: u64,
+    attempt: u32,
+    /// Events at the queue's head that are in flight.
+    batch: u32,
+    /// Busy answers to this batch so far.
+    busy: u32,
+    state: State,
+    /// Since when nobody was there to take it.
+    refused: Option<Millis>,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            seq: 0,
+            attempt: 0,
+            batch: 0,
+            busy: 0,
+            state: State::Idle,
+            refused: None,
+        }
+    }
+}
+
+impl Dispatch {
+    /// Adds an event at the end.
+    pub(crate) fn push(&mut self, event: Event) {
+        self.bytes += event.size();
+        self.queue.push_back(event);
+    }
+
+    /// Whether so much waits that the socket should not be read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.len() >= MOST_EVENTS || self.bytes >= MOST_BYTES
+    }
+
+    /// Whether no event is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Gives back the memory of an empty queue.
+    pub(crate) fn release(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Takes the run of same-kind events at the head as the next batch, if none is in flight.
+    /// True: the batch is ready to be sent.
+    pub(crate) fn begin(&mut self) -> bool {
+        if self.state != State::Idle {
+            return false;
+        }
+        let Some(head) = self.queue.front() else {
+            return false;
+        };
+        // the rest of a run that is over the byte limit comes with the next batch
+        let mut bytes = head.size();
+        let run = match head.kind() {
+            EventKind::Message => self
+                .queue
+                .iter()
+                .take(MOST_EVENTS)
+                .skip(1)
+                .take_while(|e| {
+                    bytes += e.size();
+                    e.kind() == EventKind::Message && bytes <= MOST_BYTES
+                })
+                .count(),
+            _ => 0,
+        };
+        self.batch = u32::try_from(run + 1).expect("a batch is short");
+        self.seq += 1;
+        self.attempt = 1;
+        self.busy = 0;
+        self.refused = None;
+        self.state = State::Ready;
+        true
+    }
+
+    /// The batch that is ready to be sent.
+    pub(crate) fn ready(&self) -> Option<Batch<'_>> {
+        (self.state == State::Ready).then(|| self.batch())
+    }
+
+    /// The batch in flight, whatever its state; must not be asked for when idle.
+    pub(crate) fn batch(&self) -> Batch<'_> {
+        let kind = self.queue.front().expect("a batch is in flight").kind();
+        Batch {
+            kind,
+            seq: self.seq,
+            attempt: self.attempt,
+            queue: &self.queue,
+            len: self.batch as usize,
+        }
+    }
+
+    /// The ready batch went out.
+    pub(crate) fn sent(&mut self, now: Millis) {
+        debug_assert_eq!(self.state, State::Ready);
+        self.state = State::Sent { since: now };
+    }
+
+    /// Whether an ack is for the delivery in flight. A late one is not.
+    pub(crate) fn is_in_flight(&self, seq: u64, attempt: u32) -> bool {
+        matches!(self.state, State::Sent { .. }) && self.seq == seq && self.attempt == attempt
+    }
+
+    /// The batch is done, or given up.
+    pub(crate) fn done(&mut self) {
+        self.drop_head(self.batch);
+        self.state = State::Idle;
+    }
+
+    /// The worker is at it: `ack_wait` starts anew.
+    pub(crate) fn progress(&mut self, now: Millis) {
+        self.refused = None;
+        self.state = State::Sent { since: now };
+    }
+
+    /// The first `handled` events are done and the rest should come again after a pause.
+    /// After the last attempt the event that asked is what is left in flight, to be given up.
+    pub(crate) fn retry(&mut self, handled: u32, max_attempts: u32) -> Retry {
+        let handled = handled.min(self.batch);
+        self.drop_head(handled);
+        self.batch -= handled;
+        if self.batch == 0 {
+            self.state = State::Idle;
+            return Retry::Done;
+        }
+        self.refused = None;
+        self.state = State::Paused;
+        if self.attempt >= max_attempts {
+            // the events behind it were not even tried: they go on as a batch of their own
+            self.batch = 1;
+            return Retry::GiveUp;
+        }
+        self.attempt += 1;
+        Retry::Paused
+    }
+
+    /// The worker was busy; says how often in a row for this batch.
+    pub(crate) fn busy(&mut self) -> u32 {
+        self.state = State::Paused;
+        self.refused = None;
+        self.busy += 1;
+        self.busy
+    }
+
+    /// NATS said that nobody is there. The attempt stands: it reached no one.
+    pub(crate) fn park(&mut self, now: Millis) {
+        self.refused.get_or_insert(now);
+        self.state = State::Parked;
+    }
+
+    /// The pause is over, or somebody is there. True: the batch is ready to be sent.
+    pub(crate) fn resume(&mut self) -> bool {
+        let was = matches!(self.state, State::Paused | State::Parked);
+        if was {
+            self.state = State::Ready;
+        }
+        was
+    }
+
+    /// Whether a delivery is under way.
+    pub(crate) const fn is_sent(&self) -> bool {
+        matches!(self.state, State::Sent { .. })
+    }
+
+    /// Whether the batch waits for the end of a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state == State::Paused
+    }
+
+    /// The link was lost and is back: what was sent may never have arrived, or its ack.
+    /// True: a batch is ready to be sent.
+    pub(crate) fn relink(&mut self) -> bool {
+        if let State::Sent { .. } = self.state {
+            self.attempt += 1;
+            self.state = State::Ready;
+        }
+        self.state == State::Ready
+    }
+
+    /// Starts the wait for a worker anew.
+    pub(crate) fn wait_anew(&mut self, now: Millis) {
+        if let Some(since) = &mut self.refused {
+            *since = now;
+        }
+    }
+
+    /// What the time says. `Again` has made the batch ready with the next attempt.
+    pub(crate) fn due(
+        &mut self,
+        now: Millis,
+        ack_wait: Millis,
+        worker_wait: Millis,
+        max_attempts: u32,
+    ) -> Due {
+        match (self.state, self.refused) {
+            (State::Sent { since }, _) if now.saturating_sub(since) >= ack_wait => {
+                if self.attempt >= max_attempts {
+                    return Due::GiveUp;
+                }
+                self.attempt += 1;
+                self.refused = None;
+                self.state = State::Ready;
+                Due::Again
+            }
+            (State::Parked, Some(since)) if now.saturating_sub(since) >= worker_wait => {
+                Due::NoWorker
+            }
+            _ => Due::Nothing,
+        }
+    }
+
+    fn drop_head(&mut self, n: u32) {
+        for event in self.queue.drain(..n as usize) {
+            self.bytes -= event.size();
+        }
+    }
+}
+
+/// What became of a request for a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Nothing was left to do again.
+    Done,
+    /// Waits for its pause to be over.
+    Paused,
+    /// That was the last attempt.
+    GiveUp,
+}
+
+/// A run of events of one kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) kind: EventKind,
+    pub(crate) seq: u64,
+    pub(crate) attempt: u32,
+    queue: &'a VecDeque<Event>,
+    len: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Its events.
+    pub(crate) fn events(&self) -> impl ExactSizeIterator<Item = &'a Event> + use<'a> {
+        self.queue.iter().take(self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Event {
+        Event::Message(Payload::Text(text.into()))
+    }
+
+    fn texts(dispatch: &Dispatch) -> Vec<String> {
+        dispatch
+            .batch()
+            .events()
+            .map(|e| match e {
+                Event::Message(p) => String::from_utf8(p.as_bytes().to_vec()).unwrap(),
+                other => format!("{:?}", other.kind()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_one_batch_is_in_flight_and_the_next_gathers_meanwhile() {
+        let mut d = Dispatch::default();
+        d.push(Event::Connect);
+        assert!(d.begin());
+        for text in ["a", "b", "c"] {
+            d.push(message(text));
+            assert!(!d.begin(), "one is in flight");
+        }
+        d.sent(0);
+        assert!(d.is_in_flight(1, 1));
+        d.done();
+        assert!(d.begin());
+        assert_eq!(texts(&d), ["a", "b", "c"]);
+        assert_eq!((d.batch().seq, d.batch().attempt), (2, 1));
+    }
+
+    #[test]
+    fn a_batch_holds_events_of_one_kind_only() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.push(Event::Close(Box::new(CloseEvent {
+            by: wire::ClosedBy::Client,
+            code: 1000,
+            reason: String::new(),
+            groups: vec![],
+        })));
+        d.begin();
+        assert_eq!(texts(&d), ["a"]);
+        d.sent(0);
+        d.done();
+        d.begin();
+        assert_eq!(d.batch().kind, EventKind::Close);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_but_one_message_always_goes() {
+        let mut d = Dispatch::default();
+        let big = "x".repeat(MOST_BYTES - 10);
+        d.push(message(&big));
+        d.push(message("0123456789"));
+        d.push(message("over"));
+        d.begin();
+        assert_eq!(d.batch().events().len(), 2);
+        assert!(d.is_full());
+        d.sent(0);
+        d.done();
+        assert!(!d.is_full());
+    }
+
+    #[test]
+    fn a_late_ack_of_an_old_attempt_is_not_in_flight() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        d.sent(0);
+        assert_eq!(d.due(9_999, 10_000, 30_000, 5), Due::Nothing);
+        assert_eq!(d.due(10_000, 10_000, 30_000, 5), Due::Again);
+        assert!(!d.is_in_flight(1, 1));
+        d.sent(10_000);
+        assert!(!d.is_in_flight(1, 1));
+        assert!(d.is_in_flight(1, 2));
+    }
+
+    #[test]
+    fn progress_starts_the_wait_anew() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        d.sent(0);
+        d.progress(8_000);
+        assert_eq!(d.due(17_999, 10_000, 30_000, 5), Due::Nothing);
+        assert_eq!(d.due(18_000, 10_000, 30_000, 5), Due::Again);
+    }
+
+    #[test]
+    fn the_last_attempt_is_given_up() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.push(Event::Connect);
+        d.begin();
+        d.sent(0);
+        assert_eq!(d.due(10, 10, 30, 2), Due::Again);
+        d.sent(10);
+        assert_eq!(d.due(20, 10, 30, 2), Due::GiveUp);
+        d.done();
+        assert!(d.begin(), "the next event goes on");
+    }
+
+    #[test]
+    fn no_worker_does_not_count_as_an_attempt_and_ends_after_worker_wait() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        for now in [0, 100, 29_000] {
+            d.sent(now);
+            d.park(now);
+            assert_eq!(d.due(now, 10_000, 30_000, 5), Due::Nothing);
+            assert!(d.resume());
+        }
+        assert_eq!(d.batch().attempt, 1);
+        d.sent(30_000);
+        d.park(30_000);
+        assert_eq!(d.due(30_000, 10_000, 30_000, 5), Due::NoWorker);
+    }
+
+    #[test]
+    fn a_retry_keeps_what_is_not_done_and_counts() {
+        let mut d = Dispatch::default();
+        for text in ["a", "b", "c"] {
+            d.push(message(text));
+        }
+        d.begin();
+        d.sent(0);
+        assert_eq!(d.retry(1, 5), Retry::Paused);
+        assert_eq!(texts(&d), ["b", "c"]);
+        assert!(d.resume());
+        assert_eq!((d.batch().seq, d.batch().attempt), (1, 2));
+        d.sent(1);
+        assert_eq!(d.retry(2, 5), Retry::Done);
+        assert!(d.is_empty() && !d.begin());
+    }
+
+    #[test]
+    fn busy_is_not_an_attempt() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        d.sent(0);
+        assert_eq!(d.busy(), 1);
+        assert!(d.resume());
+        assert_eq!(d.batch().attempt, 1);
+        d.sent(1);
+        assert_eq!(d.busy(), 2);
+    }
+
+    #[test]
+    fn what_was_sent_over_a_lost_link_goes_again_and_says_so() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        assert!(d.relink(), "it was never sent");
+        assert_eq!(d.batch().attempt, 1);
+        d.sent(0);
+        assert!(d.relink());
+        assert_eq!(d.batch().attempt, 2);
+    }
+}

@@ -1,0 +1,168 @@
+//! The gateway process: binds every port, then runs its shards until they have drained.
+
+use std::{future::Future, net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::interval,
+};
+use tracing::info;
+
+use crate::{
+    admin,
+    config::Config,
+    link::{Dialer, client_config},
+    listen::ListenUrl,
+    metrics::Metrics,
+    process::Process,
+    shard::{self, Listener, ShardParts},
+};
+
+/// Connections that the kernel holds for a listener before they are accepted.
+const BACKLOG: i32 = 4096;
+/// How often the log is told of readiness, at the most.
+const READY_POLL: Duration = Duration::from_millis(20);
+
+/// A gateway with its ports open, and nobody served yet.
+pub struct Gateway {
+    config: Arc<Config>,
+    shards: Vec<Vec<Listener>>,
+    admin: std::net::TcpListener,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Gateway {
+    /// Opens every port, or says which could not be opened.
+    pub fn bind(config: Config) -> Result<Self> {
+        let tls = match &config.nats_ca_file {
+            Some(file) => {
+                let pem = std::fs::read(file)
+                    .with_context(|| format!("--nats-ca-file {}", file.display()))?;
+                Some(
+                    client_config(Some(&pem))
+                        .with_context(|| format!("--nats-ca-file {}", file.display()))?,
+                )
+            }
+            None => None,
+        };
+        let admin = admin::bind(config.admin)
+            .with_context(|| format!("cannot open --admin {}", config.admin))?;
+        let mut shards: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
+        for url in &config.listen {
+            // every shard has a socket of its own, and the kernel shares the clients out
+            let mut url = url.clone();
+            for shard in &mut shards {
+                let socket =
+                    listen(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
+                url.addr = socket.local_addr()?;
+                shard.push(Listener {
+                    url: url.clone(),
+                    socket,
+                });
+            }
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            shards,
+            admin,
+            tls,
+        })
+    }
+
+    /// The listeners, with the ports that were chosen for those that asked for port 0.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<ListenUrl> {
+        self.shards
+            .first()
+            .map_or_else(Vec::new, |l| l.iter().map(|l| l.url.clone()).collect())
+    }
+
+    /// The admin port's address.
+    pub fn admin(&self) -> Result<SocketAddr> {
+        Ok(self.admin.local_addr()?)
+    }
+
+    /// Serves until `shutdown`, then drains: unready at once, clients closed evenly, their last
+    /// events acknowledged. Ends with an error only if a shard breaks.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let metrics = Arc::new(Metrics::new());
+        let process = Arc::new(Process::new(self.config.shards));
+        let drain: Vec<Arc<Notify>> = self
+            .shards
+            .iter()
+            .map(|_| Arc::new(Notify::new()))
+            .collect();
+        let mut ended = Vec::new();
+        for ((number, listeners), drain) in (0..).zip(self.shards).zip(&drain) {
+            let parts = ShardParts {
+                number,
+                listeners,
+                config: self.config.clone(),
+                process: process.clone(),
+                metrics: metrics.shard(number),
+                dialer: Dialer {
+                    servers: self.config.nats.clone(),
+                    credentials: self.config.credentials.clone(),
+                    tls: self.tls.clone(),
+                    name: format!("gatebus gateway {}", process.shard(number).gateway),
+                },
+                drain: drain.clone(),
+            };
+            ended.push(spawn(number, parts)?);
+        }
+        let admin = tokio::spawn(admin::serve(self.admin, process.clone(), metrics));
+        let ready = tokio::spawn(announce(process.clone()));
+        let all = async {
+            for shard in &mut ended {
+                shard.await.map_err(|_| anyhow!("a shard broke"))??;
+            }
+            Ok(())
+        };
+        tokio::pin!(all);
+        let outcome = tokio::select! {
+            broken = &mut all => broken,
+            () = shutdown => {
+                info!(clients = process.clients(), "draining");
+                process.drain();
+                drain.iter().for_each(|d| d.notify_one());
+                all.await
+            }
+        };
+        ready.abort();
+        admin.abort();
+        info!("ended");
+        outcome
+    }
+}
+
+/// Says once that all links are ready.
+async fn announce(process: Arc<Process>) {
+    let mut poll = interval(READY_POLL);
+    while !process.is_ready() {
+        poll.tick().await;
+    }
+    info!("ready");
+}
+
+fn spawn(number: u16, parts: ShardParts) -> Result<oneshot::Receiver<Result<()>>> {
+    let (done, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name(format!("shard-{number}"))
+        .spawn(move || {
+            let _ = done.send(shard::run(parts));
+        })
+        .context("cannot start a shard's thread")?;
+    Ok(ended)
+}
+
+fn listen(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

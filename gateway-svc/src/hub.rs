@@ -1,0 +1,235 @@
+//! The hub: which clients this gateway has, and to which uid and groups they belong.
+//!
+//! A plain single-threaded data structure without I/O. It says which subjects to subscribe and to
+//! drop ([`Interest`]); the shard tells the link.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use wire::{ConnId, Group, Uid};
+
+use crate::topics::{Membership, Slot, TopicId, Topics};
+
+/// How long a subject stays subscribed after its last client has left.
+pub(crate) const LINGER_MS: u64 = 10_000;
+
+/// The two kinds of names that clients belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TopicKind {
+    Uid,
+    Group,
+}
+
+/// A subject that has to be subscribed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) kind: TopicKind,
+    pub(crate) id: TopicId,
+}
+
+#[derive(Debug)]
+struct Entry {
+    conn: ConnId,
+    uid: Option<Membership>,
+    groups: Vec<Membership>,
+}
+
+/// Clients, uids and groups.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    clients: Slab<Entry>,
+    by_conn: FxHashMap<u32, Slot>,
+    uids: Topics,
+    groups: Topics,
+}
+
+impl Hub {
+    /// Takes a new client in, under an id that nobody can guess and that was not used before.
+    pub(crate) fn insert(&mut self, rng: &mut impl Rng) -> (Slot, ConnId) {
+        // a random id that is free now; that one comes twice in a gateway's life is as likely as
+        // guessing one, and an old id says at most "not here" a moment too late
+        let conn = loop {
+            let conn = rng.next_u32();
+            if !self.by_conn.contains_key(&conn) {
+                break ConnId(conn);
+            }
+        };
+        let entry = Entry {
+            conn,
+            uid: None,
+            groups: Vec::new(),
+        };
+        let slot = Slot::try_from(self.clients.insert(entry)).expect("fewer than 2^32 clients");
+        self.by_conn.insert(conn.0, slot);
+        (slot, conn)
+    }
+
+    /// Forgets a client and frees its slot; it must have been left out of everything before.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let entry = self.clients.remove(slot as usize);
+        debug_assert!(entry.uid.is_none() && entry.groups.is_empty());
+        self.by_conn.remove(&entry.conn.0);
+    }
+
+    /// The client of this id.
+    pub(crate) fn find(&self, conn: ConnId) -> Option<Slot> {
+        self.by_conn.get(&conn.0).copied()
+    }
+
+    /// The id of the client in this slot.
+    pub(crate) fn conn(&self, slot: Slot) -> ConnId {
+        self.clients[slot as usize].conn
+    }
+
+    /// How many distinct uids and groups have a client.
+    pub(crate) const fn counts(&self) -> (u64, u64) {
+        (self.uids.populated() as u64, self.groups.populated() as u64)
+    }
+
+    /// How many clients.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Every client.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.clients
+            .iter()
+            .map(|(slot, _)| Slot::try_from(slot).expect("fewer than 2^32 clients"))
+    }
+
+    /// The uid of a client.
+    pub(crate) fn uid(&self, slot: Slot) -> Option<Uid> {
+        let membership = self.clients[slot as usize].uid?;
+        Some(Uid::new(self.uids.name(membership.topic()).clone()).expect("it was one"))
+    }
+
+    /// The groups of a client.
+    pub(crate) fn groups_of(&self, slot: Slot) -> Vec<Group> {
+        let groups = &self.clients[slot as usize].groups;
+        groups
+            .iter()
+            .map(|m| Group::new(self.groups.name(m.topic()).clone()).expect("it was one"))
+            .collect()
+    }
+
+    /// The uids, or the groups.
+    pub(crate) const fn topics(&self, kind: TopicKind) -> &Topics {
+        match kind {
+            TopicKind::Uid => &self.uids,
+            TopicKind::Group => &self.groups,
+        }
+    }
+
+    /// Makes a client one of this uid, and of no other.
+    pub(crate) fn bind(&mut self, slot: Slot, uid: &Uid, now: u64) -> Option<Interest> {
+        if let Some(old) = self.clients[slot as usize].uid {
+            if **self.uids.name(old.topic()) == **uid {
+                return None;
+            }
+            self.unbind(slot, now);
+        }
+        let added = self.uids.add(&uid.to_arc(), slot, 0);
+        self.clients[slot as usize].uid = Some(added.membership);
+        added.new.map(|id| Interest {
+            kind: TopicKind::Uid,
+            id,
+        })
+    }
+
+    /// Makes a client one of no uid; says whether it had one.
+    pub(crate) fn unbind(&mut self, slot: Slot, now: u64) -> bool {
+        let Some(old) = self.clients[slot as usize].uid.take() else {
+            return false;
+        };
+        let clients = &mut self.clients;
+        self.uids.remove(old, now, |slot, _, membership| {
+            clients[slot as usize].uid = Some(membership)
+        });
+        true
+    }
+
+    /// Puts a client into a group, if it is not in it.
+    pub(crate) fn join(&mut self, slot: Slot, group: &Group) -> Option<Interest> {
+        let mine = &self.clients[slot as usize].groups;
+        if let Some(topic) = self.groups.find(group)
+            && mine.iter().any(|m| m.topic() == topic)
+        {
+            return None;
+        }
+        let added = self.groups.add(&group.to_arc(), slot, mine.len());
+        let mine = &mut self.clients[slot as usize].groups;
+        if mine.is_empty() {
+            mine.reserve_exact(1);
+        }
+        mine.push(added.membership);
+        added.new.map(|id| Interest {
+            kind: TopicKind::Group,
+            id,
+        })
+    }
+
+    /// Takes a client out of a group; says whether it was in it.
+    pub(crate) fn leave(&mut self, slot: Slot, group: &Group, now: u64) -> bool {
+        let Some(topic) = self.groups.find(group) else {
+            return false;
+        };
+        let place = self.clients[slot as usize]
+            .groups
+            .iter()
+            .position(|m| m.topic() == topic);
+        place.map(|place| self.leave_at(slot, place, now)).is_some()
+    }
+
+    /// Takes a client out of its uid and of all groups.
+    pub(crate) fn leave_all(&mut self, slot: Slot, now: u64) {
+        self.unbind(slot, now);
+        while !self.clients[slot as usize].groups.is_empty() {
+            let last = self.clients[slot as usize].groups.len() - 1;
+            self.leave_at(slot, last, now);
+        }
+        self.clients[slot as usize].groups = Vec::new();
+    }
+
+    fn leave_at(&mut self, slot: Slot, place: usize, now: u64) {
+        let membership = self.clients[slot as usize].groups.swap_remove(place);
+        if let Some(moved) = self.clients[slot as usize].groups.get(place) {
+            self.groups.replace(*moved, place);
+        }
+        let clients = &mut self.clients;
+        self.groups
+            .remove(membership, now, |slot, place, membership| {
+                clients[slot as usize].groups[place] = membership;
+            });
+    }
+
+    /// Drops the subjects whose last client left long enough ago; each has to be unsubscribed.
+    pub(crate) fn expire(&mut self, now: u64, mut dropped: impl FnMut(TopicKind, TopicId)) {
+        let before = now.saturating_sub(LINGER_MS);
+        if now < LINGER_MS {
+            return;
+        }
+        self.uids.expire(before, |id| dropped(TopicKind::Uid, id));
+        self.groups
+            .expire(before, |id| dropped(TopicKind::Group, id));
+    }
+}
+
+/// The shared text of a name.
+trait ToArc {
+    fn to_arc(&self) -> Arc<str>;
+}
+
+impl ToArc for Uid {
+    fn to_arc(&self) -> Arc<str> {
+        self.clone().into()
+    }
+}
+
+impl ToArc for Group {
+    fn to_arc(&self) -> Arc<str> {
+        self.clone().into()
+    }
+}

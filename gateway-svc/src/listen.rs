@@ -1,0 +1,104 @@
+//! Listener URLs, as GatewayWorker writes them: `websocket://0.0.0.0:7272?service=chat`.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use url::Url;
+use wire::ServiceName;
+
+/// A listener: protocol, address, and the service that gets its clients' events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenUrl {
+    /// How bytes become messages.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Whose clients they are.
+    pub service: ServiceName,
+}
+
+/// How bytes become messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 6455.
+    Websocket,
+}
+
+impl Protocol {
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+        }
+    }
+}
+
+impl ListenUrl {
+    /// The protocol's name in the URL.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        self.protocol.scheme()
+    }
+}
+
+impl fmt::Display for ListenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}://{}?service={}",
+            self.protocol.scheme(),
+            self.addr,
+            self.service
+        )
+    }
+}
+
+impl FromStr for ListenUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|e| {
+            format!("{e}; a URL such as websocket://0.0.0.0:7272?service=chat is needed")
+        })?;
+        let protocol = match url.scheme() {
+            "websocket" | "ws" => Protocol::Websocket,
+            other => {
+                return Err(format!(
+                    "protocol `{other}` is not known; known is: websocket"
+                ));
+            }
+        };
+        let host = url.host_str().unwrap_or_default();
+        let port = url
+            .port()
+            .ok_or("a port is needed, as in websocket://0.0.0.0:7272")?;
+        let addr = format!("{host}:{port}").parse().map_err(|_| {
+            format!("`{host}` is not an IP address (0.0.0.0 and [::] are all of this host's)")
+        })?;
+        if !matches!(url.path(), "" | "/") {
+            return Err(format!(
+                "a listener has no path, but `{}` stands there",
+                url.path()
+            ));
+        }
+        let mut service = None;
+        for (key, value) in url.query_pairs() {
+            match &*key {
+                "service" => {
+                    service = Some(
+                        ServiceName::new(value.as_ref()).map_err(|e| format!("service: {e}"))?,
+                    );
+                }
+                other => {
+                    return Err(format!(
+                        "parameter `{other}` is not known; known is: service"
+                    ));
+                }
+            }
+        }
+        let service = service.ok_or("`service` is missing, as in ?service=chat")?;
+        Ok(Self {
+            protocol,
+            addr,
+            service,
+        })
+    }
+}

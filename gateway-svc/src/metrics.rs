@@ -1,0 +1,179 @@
+//! Metrics: one struct for the process, one handle for each shard.
+//!
+//! Labels come from enums only. A shard resolves its counters once, at its start.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use wire::{AckStatus, CloseCode, DeadReason, EventKind};
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Gauges = Family<Labels, Gauge<u64, AtomicU64>>;
+pub(crate) type GaugeU64 = Gauge<u64, AtomicU64>;
+
+/// Everything that is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    families: Families,
+}
+
+macro_rules! families {
+    ($($name:ident: $type:ident, $metric:literal, $unit:expr, $help:literal;)*) => {
+        struct Families { $($name: $type),* }
+
+        impl Families {
+            fn register(registry: &mut Registry) -> Self {
+                $(
+                    let $name = $type::default();
+                    match $unit {
+                        None => registry.register($metric, $help, $name.clone()),
+                        Some(unit) => registry.register_with_unit($metric, $help, unit, $name.clone()),
+                    }
+                )*
+                Self { $($name),* }
+            }
+        }
+    };
+}
+
+families! {
+    connections: Gauges, "connections", None::<Unit>, "Clients that are connected";
+    uids: Gauges, "uids", None::<Unit>, "Distinct uids with a client here";
+    groups: Gauges, "groups", None::<Unit>, "Groups with a member here";
+    link_up: Gauges, "link_up", None::<Unit>, "Whether the shard's NATS connection is ready (1) or not (0)";
+    opened: Counters, "connections_opened", None::<Unit>, "Clients that shook hands";
+    closed: Counters, "connections_closed", None::<Unit>, "Connections that ended, by reason";
+    refused: Counters, "handshakes_refused", None::<Unit>, "Visitors that did not become clients";
+    received: Counters, "received_messages", None::<Unit>, "Messages from clients";
+    received_bytes: Counters, "received_messages", Some(Unit::Bytes), "Messages from clients";
+    sent: Counters, "sent_messages", None::<Unit>, "Messages put into clients' mailboxes";
+    sent_bytes: Counters, "sent_messages", Some(Unit::Bytes), "Frames put into clients' mailboxes";
+    dropped: Counters, "dropped_messages", None::<Unit>, "Messages that a slow client's full mailbox did not take";
+    paused: Counters, "reads_paused", None::<Unit>, "Times that a socket was not read because its events waited";
+    events: Counters, "events", None::<Unit>, "Events of clients, by kind";
+    batches: Counters, "batches_published", None::<Unit>, "Deliveries of batches of events";
+    redelivered: Counters, "batches_redelivered", None::<Unit>, "Deliveries with an attempt above 1";
+    acks: Counters, "acks", None::<Unit>, "Acks of workers, by status";
+    late: Counters, "acks_late", None::<Unit>, "Acks that were ignored because their delivery was not in flight";
+    failed: Counters, "events_failed", None::<Unit>, "Events whose handler failed";
+    no_worker: Counters, "batches_refused", None::<Unit>, "Deliveries for which NATS knew no worker";
+    dead: Counters, "events_dead", None::<Unit>, "Events that were given up, by reason";
+    commands: Counters, "commands", None::<Unit>, "Commands that were received";
+    queries: Counters, "queries", None::<Unit>, "Queries that were answered";
+    malformed: Counters, "malformed_messages", None::<Unit>, "NATS messages that were dropped because they do not decode";
+    reconnects: Counters, "link_lost", None::<Unit>, "Times that the shard's NATS connection was lost";
+}
+
+/// One shard's counters.
+pub(crate) struct ShardMetrics {
+    pub(crate) connections: GaugeU64,
+    pub(crate) uids: GaugeU64,
+    pub(crate) groups: GaugeU64,
+    pub(crate) link_up: GaugeU64,
+    pub(crate) opened: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) received: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) dropped: Counter,
+    pub(crate) paused: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) redelivered: Counter,
+    pub(crate) late: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) no_worker: Counter,
+    pub(crate) commands: Counter,
+    pub(crate) queries: Counter,
+    pub(crate) malformed: Counter,
+    pub(crate) reconnects: Counter,
+    closed: Vec<(&'static str, Counter)>,
+    events: [Counter; 4],
+    acks: [Counter; 4],
+    dead: [Counter; 3],
+}
+
+/// How a connection ended, beside the close codes of the gateway.
+const CLOSED: [&str; 4] = ["client", "cut", "command", "destroyed"];
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("gatebus_gateway");
+        let families = Families::register(&mut registry);
+        Self { registry, families }
+    }
+
+    /// The text that Prometheus scrapes.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to memory does not fail");
+        text
+    }
+
+    /// The counters of one shard, every one at 0.
+    pub(crate) fn shard(&self, shard: u16) -> ShardMetrics {
+        let f = &self.families;
+        let plain = || vec![("shard", shard.to_string())];
+        let with = |name, value: &str| vec![("shard", shard.to_string()), (name, value.to_owned())];
+        let counter = |family: &Counters| family.get_or_create_owned(&plain());
+        let gauge = |family: &Gauges| family.get_or_create_owned(&plain());
+        let labels = CloseCode::ALL.iter().map(|c| c.label()).chain(CLOSED);
+        let ack = |status| f.acks.get_or_create_owned(&with("status", status));
+        let dead = |reason| f.dead.get_or_create_owned(&with("reason", reason));
+        ShardMetrics {
+            connections: gauge(&f.connections),
+            uids: gauge(&f.uids),
+            groups: gauge(&f.groups),
+            link_up: gauge(&f.link_up),
+            opened: counter(&f.opened),
+            refused: counter(&f.refused),
+            received: counter(&f.received),
+            received_bytes: counter(&f.received_bytes),
+            sent: counter(&f.sent),
+            sent_bytes: counter(&f.sent_bytes),
+            dropped: counter(&f.dropped),
+            paused: counter(&f.paused),
+            batches: counter(&f.batches),
+            redelivered: counter(&f.redelivered),
+            late: counter(&f.late),
+            failed: counter(&f.failed),
+            no_worker: counter(&f.no_worker),
+            commands: counter(&f.commands),
+            queries: counter(&f.queries),
+            malformed: counter(&f.malformed),
+            reconnects: counter(&f.reconnects),
+            closed: labels
+                .map(|l| (l, f.closed.get_or_create_owned(&with("reason", l))))
+                .collect(),
+            events: EventKind::ALL
+                .map(|kind| f.events.get_or_create_owned(&with("kind", kind.token()))),
+            acks: [ack("done"), ack("retry"), ack("progress"), ack("busy")],
+            dead: [dead("attempts"), dead("no_worker"), dead("drain")],
+        }
+    }
+}
+
+impl ShardMetrics {
+    pub(crate) fn closed(&self, label: &str) {
+        if let Some((_, counter)) = self.closed.iter().find(|(l, _)| *l == label) {
+            counter.inc();
+        }
+    }
+
+    pub(crate) fn event(&self, kind: EventKind) {
+        self.events[kind as usize].inc();
+    }
+
+    pub(crate) fn ack(&self, status: AckStatus) {
+        self.acks[status as usize].inc();
+    }
+
+    pub(crate) fn dead(&self, reason: DeadReason, events: u64) {
+        self.dead[reason as usize].inc_by(events);
+    }
+}

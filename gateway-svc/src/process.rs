@@ -1,0 +1,155 @@
+//! What the shards of a process share: its identity, its state, and the numbers in its beat.
+
+use std::{
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, ShardBeat};
+
+/// Shared by all shards; written rarely, read by the one that beats and by the admin port.
+pub(crate) struct Process {
+    id: ProcessId,
+    host: String,
+    started: u64,
+    state: AtomicU8,
+    /// Counts changes of state: each is told at once.
+    pub(crate) changes: AtomicU32,
+    shards: Vec<ShardStatus>,
+    /// Shards that have not yet left.
+    left: AtomicU32,
+    /// Connections, handshakes under way included.
+    seated: AtomicU64,
+}
+
+/// A connection's place among the most that the process takes; free again when dropped.
+pub(crate) struct Seat(Arc<Process>);
+
+impl Seat {
+    /// Takes a place, if one is free.
+    pub(crate) fn take(process: &Arc<Process>, most: u64) -> Option<Self> {
+        if process.seated.fetch_add(1, Relaxed) >= most {
+            process.seated.fetch_sub(1, Relaxed);
+            return None;
+        }
+        Some(Self(process.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.seated.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What one shard says of itself.
+pub(crate) struct ShardStatus {
+    pub(crate) gateway: GatewayId,
+    pub(crate) ready: AtomicBool,
+    pub(crate) clients: AtomicU64,
+    pub(crate) uids: AtomicU64,
+    pub(crate) groups: AtomicU64,
+}
+
+const READY: u8 = 0;
+const DRAINING: u8 = 1;
+const LEAVING: u8 = 2;
+
+impl Process {
+    pub(crate) fn new(shards: u16) -> Self {
+        let started = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let shard = |_| ShardStatus {
+            gateway: GatewayId::from_bytes(rand::random()),
+            ready: AtomicBool::new(false),
+            clients: AtomicU64::new(0),
+            uids: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+        };
+        Self {
+            id: ProcessId::from_bytes(rand::random()),
+            host,
+            started,
+            state: AtomicU8::new(READY),
+            changes: AtomicU32::new(0),
+            shards: (0..shards).map(shard).collect(),
+            left: AtomicU32::new(u32::from(shards)),
+            seated: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) const fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) const fn started(&self) -> u64 {
+        self.started
+    }
+
+    pub(crate) fn shard(&self, shard: u16) -> &ShardStatus {
+        &self.shards[usize::from(shard)]
+    }
+
+    /// The one that speaks for the process: the first whose link is ready.
+    pub(crate) fn speaker(&self) -> Option<u16> {
+        let first = self.shards.iter().position(|s| s.ready.load(Relaxed))?;
+        u16::try_from(first).ok()
+    }
+
+    /// Whether clients should be sent here: every link is ready, and nothing drains.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state.load(Relaxed) == READY && self.shards.iter().all(|s| s.ready.load(Relaxed))
+    }
+
+    pub(crate) fn drain(&self) {
+        self.state.store(DRAINING, Relaxed);
+        self.changes.fetch_add(1, Relaxed);
+    }
+
+    /// A shard has let go of its last client. True: it is the last shard.
+    pub(crate) fn leave(&self) -> bool {
+        let last = self.left.fetch_sub(1, Relaxed) == 1;
+        if last {
+            self.state.store(LEAVING, Relaxed);
+        }
+        last
+    }
+
+    pub(crate) fn clients(&self) -> u64 {
+        self.shards.iter().map(|s| s.clients.load(Relaxed)).sum()
+    }
+
+    pub(crate) fn beat(&self) -> GatewayBeat {
+        GatewayBeat {
+            process: self.id,
+            state: match self.state.load(Relaxed) {
+                READY => NodeState::Ready,
+                DRAINING => NodeState::Draining,
+                _ => NodeState::Leaving,
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.host.clone(),
+            started: self.started,
+            shards: self
+                .shards
+                .iter()
+                .map(|s| ShardBeat {
+                    gateway: s.gateway,
+                    clients: s.clients.load(Relaxed),
+                    uids: s.uids.load(Relaxed),
+                    groups: s.groups.load(Relaxed),
+                })
+                .collect(),
+        }
+    }
+}

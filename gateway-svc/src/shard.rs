@@ -1,0 +1,278 @@
+//! A shard: one core's share of the gateway, which shares nothing with the others.
+//!
+//! A thread, a single-threaded runtime, and one [`Shard`] that all its tasks borrow in turn:
+//!
+//! - a task per connection reads its socket and hands in what came ([`Shard::poll_connection`]);
+//! - the driver ([`Shard::poll_drive`]) takes everything that NATS has, in order, publishes the
+//!   batches that are ready, and then *sweeps*: writes each mailbox that got something, in one go.
+//!
+//! A task that leaves something to publish or to write wakes the driver, which so runs after all
+//! connections that were ready: that gathers many of them into one write to NATS.
+
+mod apply;
+mod client;
+mod drain;
+mod events;
+mod inbox;
+mod query;
+mod serve;
+mod tick;
+
+use std::{
+    cell::RefCell,
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytestring::ByteString;
+use tokio::{sync::Notify, task::LocalSet};
+use wire::{ClientId, EventKind, GatewayId, Subjects};
+
+use self::{client::Client, events::Service, inbox::Sids, tick::Ticker};
+use crate::{
+    config::{Config, Heartbeat, Limits},
+    dispatch::Millis,
+    hub::Hub,
+    link::{Dialer, Link, LinkEvent},
+    listen::ListenUrl,
+    metrics::ShardMetrics,
+    process::Process,
+    topics::Slot,
+};
+
+/// How much is read from a socket at once, into one buffer that all connections share.
+const SCRATCH: usize = 64 * 1024;
+/// Messages from NATS that are taken before connections get their turn.
+const MOST_MESSAGES: usize = 1024;
+
+/// A bound listener of one shard.
+pub(crate) struct Listener {
+    pub(crate) url: ListenUrl,
+    pub(crate) socket: TcpListener,
+}
+
+/// The shard, as its tasks hold it. Borrowed for one poll, never over an await.
+pub(crate) type Handle = Rc<RefCell<Shard>>;
+
+/// What a shard is made of.
+pub(crate) struct ShardParts {
+    pub(crate) number: u16,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) dialer: Dialer,
+    pub(crate) drain: Arc<Notify>,
+}
+
+/// Clients, hub and link of one core.
+pub(crate) struct Shard {
+    number: u16,
+    gateway: GatewayId,
+    subjects: Subjects,
+    /// `<p>.ack.<gateway>.`, to which a batch's reply subject adds the connection.
+    ack_prefix: String,
+    limits: Limits,
+    heartbeat: Option<Heartbeat>,
+    /// What a message may have so that its event fits the NATS server's limit.
+    max_message: usize,
+    start: Instant,
+    process: Arc<Process>,
+    metrics: ShardMetrics,
+    hub: Hub,
+    clients: Vec<Option<Box<Client>>>,
+    /// Clients whose connection is open.
+    open: u64,
+    /// One for each listener, in the listeners' order.
+    services: Vec<Service>,
+    locals: Vec<String>,
+    link: Link,
+    sids: Sids,
+    /// Clients with a batch that waits for room on the link, in order.
+    ready: std::collections::VecDeque<Slot>,
+    /// Clients whose mailbox has to be written.
+    dirty: Vec<Slot>,
+    scratch: Box<[u8]>,
+    driver: Option<Waker>,
+    ticker: Ticker,
+    draining: bool,
+    /// Told when the last client is gone.
+    emptied: Rc<Notify>,
+}
+
+impl Shard {
+    fn new(parts: ShardParts, locals: Vec<String>) -> Self {
+        let gateway = parts.process.shard(parts.number).gateway;
+        let subjects = Subjects::new(parts.config.prefix.clone());
+        let services = parts
+            .listeners
+            .iter()
+            .map(|l| Service::new(l.url.service.clone(), &subjects))
+            .collect();
+        let limits = parts.config.limits.clone();
+        let heartbeat = parts.config.heartbeat.clone();
+        Self {
+            number: parts.number,
+            gateway,
+            ack_prefix: format!("{}.", subjects.acks(gateway)),
+            ticker: Ticker::new(&limits, heartbeat.as_ref()),
+            sids: Sids::default(),
+            max_message: limits.max_message,
+            limits,
+            heartbeat,
+            start: Instant::now(),
+            process: parts.process,
+            metrics: parts.metrics,
+            hub: Hub::default(),
+            clients: Vec::new(),
+            open: 0,
+            services,
+            locals,
+            link: Link::new(parts.dialer),
+            ready: std::collections::VecDeque::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; SCRATCH].into(),
+            driver: None,
+            draining: false,
+            emptied: Rc::new(Notify::new()),
+            subjects,
+        }
+    }
+
+    fn now(&self) -> Millis {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn client_id(&self, slot: Slot) -> ClientId {
+        ClientId {
+            gateway: self.gateway,
+            conn: self.hub.conn(slot),
+        }
+    }
+
+    /// Gives the driver a turn, after the tasks that are ready now.
+    fn wake_driver(&mut self) {
+        if let Some(waker) = self.driver.take() {
+            waker.wake();
+        }
+    }
+
+    /// The driver's turn.
+    fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // what is woken from here on runs in this very turn
+        self.driver = None;
+        for taken in 0.. {
+            if taken == MOST_MESSAGES {
+                cx.waker().wake_by_ref();
+                break;
+            }
+            match self.link.poll_event(cx) {
+                Poll::Ready(event) => self.link_event(event),
+                Poll::Pending => break,
+            }
+        }
+        self.poll_ticks(cx);
+        loop {
+            self.sweep();
+            self.publish_ready();
+            match self.link.poll_write(cx) {
+                Some(event) => self.link_event(event),
+                None if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() => {
+                    break;
+                }
+                None => {}
+            }
+        }
+        self.driver = Some(cx.waker().clone());
+        // a sweep may have ended connections, whose events then came after the publishing
+        if self.link.is_ready() && self.link.has_room() && !self.ready.is_empty() {
+            self.wake_driver();
+        }
+        Poll::Pending
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Message(message) => self.receive(*message),
+            LinkEvent::Up { max_payload } => {
+                self.fit_messages(max_payload);
+                self.subscribe_all();
+                self.link.subscribed();
+            }
+            LinkEvent::Ready => {
+                self.metrics.link_up.set(1);
+                self.process
+                    .shard(self.number)
+                    .ready
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
+                self.process
+                    .changes
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.relink();
+            }
+            LinkEvent::Down => {
+                self.metrics.link_up.set(0);
+                self.metrics.reconnects.inc();
+                self.process
+                    .shard(self.number)
+                    .ready
+                    .store(false, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// An event must fit the server's limit together with a full session and its envelope.
+    fn fit_messages(&mut self, max_payload: usize) {
+        const ENVELOPE: usize = wire::session::MAX_SESSION + 8 * 1024;
+        let fits = max_payload.saturating_sub(ENVELOPE).max(1);
+        self.max_message = self.limits.max_message.min(fits);
+        if fits < self.limits.max_message {
+            tracing::warn!(
+                max_payload,
+                max_message = self.limits.max_message,
+                fits,
+                "the NATS server's max_payload is too small for max_message; larger messages are closed with 1009"
+            );
+        }
+    }
+
+    /// Writes every mailbox that got something, in one go each.
+    fn sweep(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(client) = &mut self.clients[slot as usize] else {
+                continue;
+            };
+            let Some(connection) = &mut client.connection else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.flush().is_err() {
+                self.lost(slot);
+            }
+        }
+        // a flush marks nothing dirty, so the list's memory can serve again
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+}
+
+/// A listener's events: where they go.
+impl Service {
+    fn subject(&self, kind: EventKind) -> ByteString {
+        self.subjects[kind as usize].clone()
+    }
+}
+
+/// Runs a shard on this thread until it has drained.
+pub(crate) fn run(parts: ShardParts) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, serve::run(parts))
+}

@@ -1,0 +1,414 @@
+//! Clients: how they come, what they say, how they go.
+
+use std::{
+    ops::ControlFlow,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tracing::debug;
+use wire::{CloseCode, CloseEvent, ClosedBy, ConnId, EventKind, Handshake, Session, Uid};
+
+use super::Shard;
+use crate::{
+    config::SlowClient,
+    connection::{Connection, Input},
+    dispatch::{Dispatch, Event, MOST_EVENTS, Millis},
+    frame,
+    process::Seat,
+    topics::Slot,
+};
+
+/// How long a connection may take to end after the last word.
+pub(super) const CLOSE_TIMEOUT_MS: Millis = 5_000;
+
+/// A client: from its first event until its last is acknowledged.
+pub(super) struct Client {
+    /// Which listener took it.
+    pub(super) listener: u16,
+    pub(super) remote: Box<str>,
+    pub(super) session: Session,
+    pub(super) version: u64,
+    pub(super) dispatch: Dispatch,
+    /// The socket; gone when it is closed, while events may still wait.
+    pub(super) connection: Option<Box<Connection>>,
+    /// It is in the hub's uids and groups, and may be sent to.
+    pub(super) open: bool,
+    /// The uid that it had when it ended.
+    pub(super) last_uid: Option<Uid>,
+}
+
+/// Why a connection ends, for the worker and for the metrics.
+pub(super) struct End {
+    pub(super) by: ClosedBy,
+    pub(super) code: u16,
+    pub(super) reason: String,
+    pub(super) label: &'static str,
+}
+
+impl From<CloseCode> for End {
+    fn from(code: CloseCode) -> Self {
+        Self {
+            by: ClosedBy::Gateway,
+            code: code.code(),
+            reason: code.reason().to_owned(),
+            label: code.label(),
+        }
+    }
+}
+
+impl Shard {
+    /// Takes in a client that shook hands; its first events are on their way.
+    pub(super) fn insert(
+        &mut self,
+        stream: TcpStream,
+        beyond: BytesMut,
+        listener: u16,
+        remote: String,
+        handshake: Handshake,
+        seat: Seat,
+    ) -> (Slot, ConnId) {
+        let now = self.now();
+        let (slot, conn) = self.hub.insert(&mut rand::rng());
+        let client = Client {
+            listener,
+            remote: remote.into(),
+            session: Session::default(),
+            version: 0,
+            dispatch: Dispatch::default(),
+            connection: Some(Box::new(Connection::new(
+                stream,
+                beyond,
+                self.max_message,
+                seat,
+                now,
+            ))),
+            open: true,
+            last_uid: None,
+        };
+        let index = slot as usize;
+        if index >= self.clients.len() {
+            self.clients.resize_with(index + 1, || None);
+        }
+        self.clients[index] = Some(Box::new(client));
+        self.open += 1;
+        self.metrics.opened.inc();
+        self.count();
+        self.push_event(slot, Event::Connect);
+        self.push_event(slot, Event::Websocket(Box::new(handshake)));
+        if self.draining {
+            self.close(slot, CloseCode::Restart.into(), None);
+        }
+        (slot, conn)
+    }
+
+    /// A connection's turn. Ready: its task may end.
+    pub(super) fn poll_connection(
+        &mut self,
+        slot: Slot,
+        conn: ConnId,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.hub.find(conn) != Some(slot) {
+            return Poll::Ready(());
+        }
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return Poll::Ready(());
+        };
+        let Client {
+            connection: Some(connection),
+            dispatch,
+            open,
+            ..
+        } = &mut **client
+        else {
+            return Poll::Ready(());
+        };
+        let (mut ending, mut heard) = (None, false);
+        let (metrics, most) = (&self.metrics, self.max_message);
+        let polled = connection.poll(cx, &mut self.scratch, |input| {
+            match input {
+                Input::Life => {
+                    heard = true;
+                    return ControlFlow::Continue(());
+                }
+                Input::Message(payload) if payload.len() > most => {
+                    ending = Some(Input::Broken(CloseCode::TooBig));
+                    return ControlFlow::Break(());
+                }
+                Input::Message(payload) => {
+                    metrics.received.inc();
+                    metrics.received_bytes.inc_by(payload.len() as u64);
+                    if *open {
+                        metrics.event(EventKind::Message);
+                        dispatch.push(Event::Message(payload));
+                    }
+                }
+                last => {
+                    ending = Some(last);
+                    return ControlFlow::Break(());
+                }
+            }
+            if dispatch.is_full() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        if heard {
+            connection.heard = now;
+            connection.pinged = 0;
+        }
+        if dispatch.is_full() && !connection.paused && *open {
+            connection.paused = true;
+            self.metrics.paused.inc();
+        }
+        if dispatch.begin() {
+            self.ready.push_back(slot);
+        }
+        if connection.has_mail() {
+            self.mark_dirty(slot);
+        }
+        if let Some(input) = ending {
+            self.ended_by_client(slot, input);
+        } else if polled.is_ready() {
+            self.lost(slot);
+        }
+        self.wake_driver();
+        if polled.is_ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn ended_by_client(&mut self, slot: Slot, input: Input) {
+        match input {
+            Input::Life | Input::Message(_) => {}
+            Input::Goodbye { code, reason } => {
+                let end = End {
+                    by: ClosedBy::Client,
+                    code,
+                    reason,
+                    label: "client",
+                };
+                self.end(slot, end);
+                self.finish(slot, None, false);
+            }
+            Input::Broken(code) => self.close(slot, code.into(), None),
+            Input::Slow => self.close(slot, CloseCode::SlowClient.into(), None),
+            Input::Cut => self.lost(slot),
+        }
+    }
+
+    /// Adds an event of a client, and makes it a batch if none is in flight.
+    pub(super) fn push_event(&mut self, slot: Slot, event: Event) {
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        self.metrics.event(event.kind());
+        client.dispatch.push(event);
+        self.begin(slot);
+    }
+
+    /// Makes the next batch of a client, if none is in flight.
+    pub(super) fn begin(&mut self, slot: Slot) {
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if client.dispatch.begin() {
+            self.ready.push_back(slot);
+            self.wake_driver();
+        }
+    }
+
+    /// Room was made in a client's queue: its socket may be read again.
+    pub(super) fn unpause(&mut self, slot: Slot) {
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if let Some(connection) = &mut client.connection
+            && connection.paused
+            && !client.dispatch.is_full()
+        {
+            connection.paused = false;
+            connection.wake();
+        }
+    }
+
+    /// Puts a frame into a client's mailbox; a client that does not read is dealt with.
+    /// True: it will be written.
+    pub(super) fn deliver(&mut self, slot: Slot, frame: &Bytes) -> bool {
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return false;
+        };
+        let Some(connection) = client.connection.as_deref_mut().filter(|c| c.is_open()) else {
+            return false;
+        };
+        let limit = self.limits.mailbox;
+        let fits = match self.limits.slow_client {
+            SlowClient::DropOldest => {
+                let dropped = connection.push_dropping_oldest(frame.clone(), limit);
+                self.metrics.dropped.inc_by(dropped as u64);
+                true
+            }
+            _ => connection.push(frame.clone(), limit).is_ok(),
+        };
+        if fits {
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(slot);
+            }
+            self.metrics.sent.inc();
+            self.metrics.sent_bytes.inc_by(frame.len() as u64);
+            return true;
+        }
+        self.metrics.dropped.inc();
+        if self.limits.slow_client == SlowClient::Close {
+            debug!(client = %self.client_id(slot), "the client reads too slowly");
+            self.close(slot, CloseCode::SlowClient.into(), None);
+        }
+        false
+    }
+
+    /// Lets the next sweep look at a client's mailbox.
+    pub(super) fn mark_dirty(&mut self, slot: Slot) {
+        if let Some(client) = &mut self.clients[slot as usize]
+            && let Some(connection) = &mut client.connection
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Closes a connection: what is pending, then the last message, then the close frame.
+    /// To a client that does not read, only the close frame.
+    pub(super) fn close(&mut self, slot: Slot, end: End, message: Option<Bytes>) {
+        let Some(client) = &self.clients[slot as usize] else {
+            return;
+        };
+        if !client.open {
+            return;
+        }
+        let drop_pending = end.code == CloseCode::SlowClient.code() && end.by == ClosedBy::Gateway;
+        let goodbye = frame::close(end.code, &end.reason);
+        self.end(slot, end);
+        self.finish(slot, Some((message, goodbye)), drop_pending);
+    }
+
+    /// Drops a connection at once, with what is pending.
+    pub(super) fn destroy(&mut self, slot: Slot) {
+        let end = End {
+            by: ClosedBy::Command,
+            code: 1006,
+            reason: "destroyed".into(),
+            label: "destroyed",
+        };
+        self.drop_connection(slot, end);
+    }
+
+    /// The socket is gone.
+    pub(super) fn lost(&mut self, slot: Slot) {
+        let end = End {
+            by: ClosedBy::Client,
+            code: 1006,
+            reason: "connection lost".into(),
+            label: "cut",
+        };
+        self.drop_connection(slot, end);
+    }
+
+    fn drop_connection(&mut self, slot: Slot, end: End) {
+        self.end(slot, end);
+        if let Some(client) = &mut self.clients[slot as usize]
+            && let Some(mut connection) = client.connection.take()
+        {
+            connection.wake();
+        }
+        self.reap(slot);
+    }
+
+    /// The last words, after which the socket waits for the client to end it.
+    fn finish(&mut self, slot: Slot, last: Option<(Option<Bytes>, Bytes)>, drop_pending: bool) {
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        let Some(connection) = &mut client.connection else {
+            return;
+        };
+        connection.paused = false;
+        connection.close(
+            last.into_iter()
+                .flat_map(|(message, bye)| message.into_iter().chain([bye])),
+            drop_pending,
+            now,
+        );
+        self.mark_dirty(slot);
+        self.wake_driver();
+    }
+
+    /// The client is nobody's any more: out of the hub, and its last event is on its way.
+    fn end(&mut self, slot: Slot, end: End) {
+        let now = self.now();
+        let groups = self.hub.groups_of(slot);
+        let uid = self.hub.uid(slot);
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if !std::mem::replace(&mut client.open, false) {
+            return;
+        }
+        client.last_uid = uid;
+        self.open -= 1;
+        self.metrics.closed(end.label);
+        self.hub.leave_all(slot, now);
+        self.count();
+        let End {
+            by, code, reason, ..
+        } = end;
+        self.push_event(
+            slot,
+            Event::Close(Box::new(CloseEvent {
+                by,
+                code,
+                reason,
+                groups,
+            })),
+        );
+    }
+
+    /// Forgets a client whose socket is gone and whose last event is done.
+    pub(super) fn reap(&mut self, slot: Slot) {
+        let Some(client) = &self.clients[slot as usize] else {
+            return;
+        };
+        if client.open || client.connection.is_some() || !client.dispatch.is_empty() {
+            return;
+        }
+        self.clients[slot as usize] = None;
+        self.hub.remove(slot);
+        if self.hub.len() == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Tells the beat and the metrics how many there are.
+    pub(super) fn count(&self) {
+        let status = self.process.shard(self.number);
+        let (uids, groups) = self.hub.counts();
+        status.clients.store(self.open, Relaxed);
+        status.uids.store(uids, Relaxed);
+        status.groups.store(groups, Relaxed);
+        self.metrics.connections.set(self.open);
+        self.metrics.uids.set(uids);
+        self.metrics.groups.set(groups);
+    }
+}
+
+/// A paused client's queue is bounded by this plus what one read brings.
+const _: () = assert!(MOST_EVENTS >= 2, "the first two events come at once");

@@ -1,0 +1,121 @@
+//! The drain: clients are let go evenly, and nothing that they said is lost.
+
+use std::time::Duration;
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+use tracing::{info, warn};
+use wire::{CloseCode, DeadReason};
+
+use super::{Handle, Shard};
+use crate::{config::Drain, topics::Slot};
+
+/// After the deadline: how long the last messages may take to NATS.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
+/// How often the link is asked whether it has written all.
+const FLUSH_POLL: Duration = Duration::from_millis(10);
+
+/// Lets everybody go, within the deadline. The process is unready already.
+pub(super) async fn drain(shard: Handle, config: &Drain, mut accepting: JoinSet<()>) {
+    let deadline = Instant::now() + config.deadline;
+    sleep(config.delay).await;
+    accepting.abort_all();
+    while accepting.join_next().await.is_some() {}
+    let letting_go = async {
+        close_evenly(&shard, config.spread).await;
+        acknowledged(&shard).await;
+    };
+    if timeout_at(deadline, letting_go).await.is_err() {
+        shard.borrow_mut().give_up_all();
+    }
+    shard.borrow_mut().leave();
+    if timeout(LAST_FLUSH, flushed(&shard)).await.is_err() {
+        warn!("the last messages may not have reached NATS");
+    }
+}
+
+async fn close_evenly(shard: &Handle, spread: Duration) {
+    let slots = {
+        let mut shard = shard.borrow_mut();
+        shard.draining = true;
+        let open = |slot: &Slot| {
+            shard.clients[*slot as usize]
+                .as_ref()
+                .is_some_and(|c| c.open)
+        };
+        shard
+            .hub
+            .slots()
+            .filter(open)
+            .map(|slot| (slot, shard.hub.conn(slot)))
+            .collect::<Vec<_>>()
+    };
+    info!(clients = slots.len(), ?spread, "letting clients go");
+    let start = Instant::now();
+    let count = slots.len().max(1) as f64;
+    for (i, (slot, conn)) in slots.into_iter().enumerate() {
+        sleep_until(start + spread.mul_f64(i as f64 / count)).await;
+        let mut shard = shard.borrow_mut();
+        if shard.hub.find(conn) == Some(slot) {
+            shard.close(slot, CloseCode::Restart.into(), None);
+            shard.wake_driver();
+        }
+    }
+}
+
+/// Waits until the last event of the last client is acknowledged.
+async fn acknowledged(shard: &Handle) {
+    let emptied = shard.borrow().emptied.clone();
+    loop {
+        let notified = emptied.notified();
+        if shard.borrow().hub.len() == 0 {
+            return;
+        }
+        notified.await;
+    }
+}
+
+async fn flushed(shard: &Handle) {
+    shard.borrow_mut().link.flush();
+    shard.borrow_mut().wake_driver();
+    while !shard.borrow().link.is_flushed() {
+        sleep(FLUSH_POLL).await;
+    }
+}
+
+impl Shard {
+    /// Out of time: what is still in flight is given up.
+    fn give_up_all(&mut self) {
+        warn!(
+            clients = self.hub.len(),
+            "the drain's deadline is over; events that are not acknowledged are given up"
+        );
+        for slot in 0..self.clients.len() {
+            let slot = Slot::try_from(slot).expect("fewer than 2^32 clients");
+            while self.clients[slot as usize]
+                .as_ref()
+                .is_some_and(|c| !c.dispatch.is_empty())
+            {
+                if let Some(client) = &mut self.clients[slot as usize] {
+                    client.dispatch.begin();
+                }
+                self.give_up(slot, DeadReason::Drain);
+            }
+        }
+    }
+
+    /// Says goodbye on the bus. The last shard speaks for the process.
+    fn leave(&mut self) {
+        let last = self.process.leave();
+        if last {
+            let beat = wire::encode(&self.process.beat());
+            self.link.publish(
+                self.subjects.gateway_beat(self.process.id()).into(),
+                None,
+                beat.into(),
+            );
+        }
+    }
+}

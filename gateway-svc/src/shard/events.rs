@@ -1,0 +1,348 @@
+//! Events on their way: batches out, acks in.
+
+use std::fmt::Write as _;
+
+use bytestring::ByteString;
+use rand::RngExt;
+use tracing::{debug, warn};
+use wire::{
+    Ack, AckStatus, CloseCode, Dead, DeadReason, EventBatch, EventKind, ServiceName, SessionChange,
+    Subjects,
+};
+
+use super::Shard;
+use crate::{
+    dispatch::{Event, Millis, Retry},
+    topics::Slot,
+};
+
+/// Where no worker is, one batch a service asks this often whether one has come.
+pub(super) const PROBE_MS: Millis = 100;
+/// Pauses after a busy answer: from the first, doubling, to the last, each up to half shorter.
+const BUSY_FIRST_MS: u64 = 8;
+const BUSY_LAST_MS: u64 = 256;
+/// Pause before a retry that a handler asked for, likewise per attempt.
+const RETRY_FIRST_MS: u64 = 100;
+const RETRY_LAST_MS: u64 = 5_000;
+
+/// A service as one listener's clients see it.
+pub(super) struct Service {
+    name: ServiceName,
+    /// By kind.
+    pub(super) subjects: [ByteString; 4],
+    /// Clients whose batch nobody was there to take.
+    parked: Vec<Slot>,
+    /// When one of them last asked again, and when NATS last said no.
+    probed: Option<Millis>,
+    refused: Millis,
+}
+
+impl Service {
+    pub(super) fn new(name: ServiceName, subjects: &Subjects) -> Self {
+        let subjects = EventKind::ALL.map(|kind| subjects.event(&name, kind).into());
+        Self {
+            name,
+            subjects,
+            parked: Vec::new(),
+            probed: None,
+            refused: 0,
+        }
+    }
+}
+
+impl Shard {
+    /// Publishes the batches that are ready, while the link takes them.
+    pub(super) fn publish_ready(&mut self) {
+        if self.ready.is_empty() || !self.link.is_ready() {
+            return;
+        }
+        let now = self.now();
+        while self.link.has_room() {
+            let Some(slot) = self.ready.pop_front() else {
+                return;
+            };
+            self.publish(slot, now);
+        }
+    }
+
+    fn publish(&mut self, slot: Slot, now: Millis) {
+        let Some(batch) = self.envelope(slot, true) else {
+            return;
+        };
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        let kind = client.dispatch.batch().kind;
+        client.dispatch.sent(now);
+        self.metrics.batches.inc();
+        if batch.attempt > 1 {
+            self.metrics.redelivered.inc();
+        }
+        let mut reply = String::with_capacity(self.ack_prefix.len() + 8);
+        reply.push_str(&self.ack_prefix);
+        let _ = write!(reply, "{}", batch.client.conn);
+        let subject = self.services[usize::from(client.listener)].subject(kind);
+        self.link
+            .publish(subject, Some(reply.into()), wire::encode(&batch).into());
+    }
+
+    /// A client's batch in flight, as it travels; `ready`: only if it waits to be sent.
+    fn envelope(&self, slot: Slot, ready: bool) -> Option<EventBatch> {
+        let client = self.clients[slot as usize].as_ref()?;
+        let batch = if ready {
+            client.dispatch.ready()?
+        } else {
+            client.dispatch.batch()
+        };
+        let mut envelope = EventBatch {
+            client: self.client_id(slot),
+            seq: batch.seq,
+            attempt: batch.attempt,
+            remote: client.remote.to_string(),
+            local: self.locals[usize::from(client.listener)].clone(),
+            uid: if client.open {
+                self.hub.uid(slot)
+            } else {
+                client.last_uid.clone()
+            },
+            session: client.session.clone(),
+            version: client.version,
+            messages: Vec::new(),
+            handshake: None,
+            close: None,
+        };
+        for event in batch.events() {
+            match event {
+                Event::Connect => {}
+                Event::Websocket(handshake) => envelope.handshake = Some((**handshake).clone()),
+                Event::Message(payload) => envelope.messages.push(payload.clone()),
+                Event::Close(close) => envelope.close = Some((**close).clone()),
+            }
+        }
+        Some(envelope)
+    }
+
+    /// A worker's answer to a batch.
+    pub(super) fn ack(&mut self, ack: Ack) {
+        self.metrics.ack(ack.status);
+        let in_flight = self.hub.find(ack.conn).filter(|slot| {
+            let client = self.clients[*slot as usize].as_ref();
+            client.is_some_and(|c| c.dispatch.is_in_flight(ack.seq, ack.attempt))
+        });
+        let Some(slot) = in_flight else {
+            self.metrics.late.inc();
+            return;
+        };
+        self.somebody_is_there(slot);
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        match ack.status {
+            AckStatus::Progress => client.dispatch.progress(now),
+            AckStatus::Busy => {
+                let times = client.dispatch.busy();
+                self.pause(slot, BUSY_FIRST_MS, BUSY_LAST_MS, times);
+            }
+            AckStatus::Done | AckStatus::Retry => self.handled(slot, ack),
+        }
+    }
+
+    fn handled(&mut self, slot: Slot, ack: Ack) {
+        self.metrics.failed.inc_by(u64::from(ack.failed));
+        if let Some(change) = &ack.session {
+            self.change_session(slot, change);
+        }
+        for command in &ack.commands {
+            self.metrics.commands.inc();
+            self.command(slot, command);
+        }
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if ack.status == AckStatus::Done {
+            client.dispatch.done();
+        } else {
+            let attempt = client.dispatch.batch().attempt;
+            match client.dispatch.retry(ack.handled, self.limits.max_attempts) {
+                Retry::Done => {}
+                Retry::Paused => self.pause(slot, RETRY_FIRST_MS, RETRY_LAST_MS, attempt),
+                Retry::GiveUp => self.give_up(slot, DeadReason::Attempts),
+            }
+        }
+        self.go_on(slot);
+    }
+
+    /// A batch is done: on with the next.
+    fn go_on(&mut self, slot: Slot) {
+        self.unpause(slot);
+        self.begin(slot);
+        self.reap(slot);
+    }
+
+    fn change_session(&mut self, slot: Slot, change: &SessionChange) {
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        match client.session.changed(&change.set, &change.removed) {
+            Ok(session) => {
+                client.session = session;
+                client.version += 1;
+            }
+            Err(e) => {
+                warn!(client = %self.client_id(slot), "a worker's change of the session is dropped: {e}")
+            }
+        }
+    }
+
+    /// NATS knows no worker for a client's batch.
+    pub(super) fn refused(&mut self, slot: Slot) {
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if !client.dispatch.is_sent() {
+            return;
+        }
+        self.metrics.no_worker.inc();
+        client.dispatch.park(now);
+        let service = &mut self.services[usize::from(client.listener)];
+        if service.parked.is_empty() {
+            warn!(service = %service.name, "no worker runs; events wait");
+            service.probed = None;
+        }
+        service.refused = now;
+        service.parked.push(slot);
+    }
+
+    /// A worker of this client's service was heard of: everybody's batches go out again.
+    fn somebody_is_there(&mut self, slot: Slot) {
+        let Some(client) = &self.clients[slot as usize] else {
+            return;
+        };
+        let listener = usize::from(client.listener);
+        if !self.services[listener].parked.is_empty() {
+            self.release(listener);
+        }
+    }
+
+    fn release(&mut self, listener: usize) {
+        let service = &mut self.services[listener];
+        tracing::info!(service = %service.name, waiting = service.parked.len(), "a worker runs again");
+        for slot in std::mem::take(&mut service.parked) {
+            if let Some(client) = &mut self.clients[slot as usize]
+                && client.dispatch.resume()
+            {
+                self.ready.push_back(slot);
+            }
+        }
+    }
+
+    /// Where events wait for a worker, lets one ask whether one has come.
+    pub(super) fn probe(&mut self, now: Millis) {
+        for listener in 0..self.services.len() {
+            let service = &mut self.services[listener];
+            match service.probed {
+                _ if service.parked.is_empty() => {}
+                Some(at) if now < at + PROBE_MS => {}
+                // asked, and NATS has not said no
+                Some(at) if service.refused < at => self.release(listener),
+                _ => {
+                    service.probed = Some(now + 1);
+                    let slot = service.parked.swap_remove(0);
+                    if let Some(client) = &mut self.clients[slot as usize]
+                        && client.dispatch.resume()
+                    {
+                        self.ready.push_back(slot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a client's batch another try after a pause.
+    fn pause(&mut self, slot: Slot, first: u64, last: u64, times: u32) {
+        let longest = first
+            .saturating_mul(1 << times.saturating_sub(1).min(16))
+            .min(last);
+        let pause = rand::rng().random_range(longest.div_ceil(2)..=longest);
+        self.ticker.wake_at(self.now() + pause, slot);
+    }
+
+    /// A pause is over.
+    pub(super) fn resume(&mut self, slot: Slot) {
+        if let Some(client) = self.clients.get_mut(slot as usize).and_then(Option::as_mut)
+            && client.dispatch.is_paused()
+            && client.dispatch.resume()
+        {
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// Gives a client's batch up, loudly, and goes on with the next.
+    pub(super) fn give_up(&mut self, slot: Slot, reason: DeadReason) {
+        let Some(batch) = self.envelope(slot, false) else {
+            return;
+        };
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        let kind = client.dispatch.batch().kind;
+        client.dispatch.done();
+        let service = self.services[usize::from(client.listener)].name.clone();
+        warn!(
+            client = %batch.client, %service, kind = kind.token(), events = batch.len(), attempts = batch.attempt, ?reason,
+            "events are given up"
+        );
+        self.metrics.dead(reason, batch.len() as u64);
+        let dead = Dead {
+            service,
+            kind: kind.token().to_owned(),
+            reason,
+            batch,
+        };
+        self.link.publish(
+            self.subjects.dead().into(),
+            None,
+            wire::encode(&dead).into(),
+        );
+    }
+
+    /// No worker came within `worker_wait`. An open client is let go, and its events wait once more
+    /// as long; then they are given up.
+    pub(super) fn no_worker(&mut self, slot: Slot) {
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if client.open {
+            client.dispatch.wait_anew(now);
+            debug!(client = %self.client_id(slot), "no worker within worker_wait");
+            self.close(slot, CloseCode::NoWorker.into(), None);
+        } else {
+            let listener = usize::from(client.listener);
+            self.services[listener].parked.retain(|s| *s != slot);
+            self.give_up(slot, DeadReason::NoWorker);
+            self.go_on(slot);
+        }
+    }
+
+    /// The last attempt of a batch is over.
+    pub(super) fn out_of_attempts(&mut self, slot: Slot) {
+        self.give_up(slot, DeadReason::Attempts);
+        self.go_on(slot);
+    }
+
+    /// The link is back: what was in flight goes again, for nobody knows whether it arrived.
+    pub(super) fn relink(&mut self) {
+        self.ready.clear();
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            if let Some(client) = client
+                && client.dispatch.relink()
+            {
+                self.ready
+                    .push_back(Slot::try_from(slot).expect("fewer than 2^32 clients"));
+            }
+        }
+    }
+}
