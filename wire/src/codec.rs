@@ -2,6 +2,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::reader::Reader;
+
 /// Largest envelope that is decoded, in bytes. NATS's own default limit is 1 MiB.
 pub const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
 /// Deepest nesting that is decoded, unknown fields included.
@@ -15,7 +17,8 @@ pub enum DecodeError {
     /// Over [`MAX_ENVELOPE`].
     #[error("{0} bytes are more than the {MAX_ENVELOPE} that an envelope may have")]
     TooLong(usize),
-    /// Not CBOR, nested too deep, or not the message's shape.
+    /// Not CBOR, nested too deep, or not the message's shape. The text is short, and may repeat a
+    /// few words of the message.
     #[error("not the expected CBOR: {0}")]
     Malformed(String),
     /// Bytes after the end of the message.
@@ -35,14 +38,25 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Reads a message; takes any bytes at all.
+///
+/// Whatever another encoder may write is understood: unknown fields, lengths of any width or none,
+/// strings in pieces, tags. An announced length costs no memory until its bytes are there; what is
+/// decoded takes at most some ten times the memory of the message.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_nested(bytes, MAX_DEPTH)
+}
+
+/// The same with another limit than [`MAX_DEPTH`].
+pub(crate) fn decode_nested<T: DeserializeOwned>(
+    bytes: &[u8],
+    depth: usize,
+) -> Result<T, DecodeError> {
     if bytes.len() > MAX_ENVELOPE {
         return Err(DecodeError::TooLong(bytes.len()));
     }
-    let mut rest = bytes;
-    let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
-        .map_err(|e| DecodeError::Malformed(e.to_string()))?;
-    match rest.len() {
+    let mut reader = Reader::new(bytes, depth);
+    let value = T::deserialize(&mut reader).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    match reader.left() {
         0 => Ok(value),
         left => Err(DecodeError::Trailing(left)),
     }

@@ -47,13 +47,17 @@ macro_rules! id {
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
+
+            fn hex(&self) -> [u8; Self::DIGITS] {
+                let mut text = [0; Self::DIGITS];
+                HEXLOWER.encode_mut(&self.0, &mut text);
+                text
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; $bytes * 2];
-                HEXLOWER.encode_mut(&self.0, &mut text);
-                f.pad(std::str::from_utf8(&text).expect("hex is ASCII"))
+                f.pad(str::from_utf8(&self.hex()).expect("hex is ASCII"))
             }
         }
 
@@ -74,12 +78,12 @@ macro_rules! id {
     };
 }
 
-/// Serialises through `Display`, deserialises through `FromStr`.
+/// Serialises as `hex()`, deserialises through `FromStr`.
 macro_rules! text_serde {
     ($name:ident) => {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                to.serialize_str(str::from_utf8(&self.hex()).expect("hex is ASCII"))
             }
         }
 
@@ -118,11 +122,17 @@ id! {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u32);
 
-impl fmt::Display for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ConnId {
+    fn hex(self) -> [u8; 8] {
         let mut text = [0; 8];
         HEXLOWER.encode_mut(&self.0.to_be_bytes(), &mut text);
-        f.pad(std::str::from_utf8(&text).expect("hex is ASCII"))
+        text
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(str::from_utf8(&self.hex()).expect("hex is ASCII"))
     }
 }
 
@@ -160,16 +170,18 @@ pub struct ClientId {
 impl ClientId {
     /// How many hex digits the text form has.
     pub const DIGITS: usize = 20;
+
+    fn hex(self) -> [u8; Self::DIGITS] {
+        let mut text = [0; Self::DIGITS];
+        text[..GatewayId::DIGITS].copy_from_slice(&self.gateway.hex());
+        text[GatewayId::DIGITS..].copy_from_slice(&self.conn.hex());
+        text
+    }
 }
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; 10];
-        bytes[..6].copy_from_slice(self.gateway.as_bytes());
-        bytes[6..].copy_from_slice(&self.conn.0.to_be_bytes());
-        let mut text = [0; 20];
-        HEXLOWER.encode_mut(&bytes, &mut text);
-        f.pad(std::str::from_utf8(&text).expect("hex is ASCII"))
+        f.pad(str::from_utf8(&self.hex()).expect("hex is ASCII"))
     }
 }
 

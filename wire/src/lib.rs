@@ -19,6 +19,7 @@ pub mod id;
 pub mod micro;
 pub mod name;
 pub mod payload;
+mod reader;
 pub mod request;
 pub mod session;
 pub mod subject;

@@ -61,7 +61,7 @@ impl Serialize for Payload {
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Either;
-        impl de::Visitor<'_> for Either {
+        impl<'de> de::Visitor<'de> for Either {
             type Value = Payload;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text string or a byte string")
@@ -77,6 +77,11 @@ impl<'de> Deserialize<'de> for Payload {
             }
             fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Payload, E> {
                 Ok(Payload::Binary(bytes.into()))
+            }
+            /// Passes over a tag.
+            fn visit_enum<A: de::EnumAccess<'de>>(self, data: A) -> Result<Payload, A::Error> {
+                use de::VariantAccess as _;
+                data.variant::<de::IgnoredAny>()?.1.newtype_variant()
             }
         }
         from.deserialize_any(Either)

@@ -1,6 +1,9 @@
 //! Sessions: the small map that a gateway keeps for a client.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    fmt,
+};
 
 use bytes::Bytes;
 use ciborium::Value;
@@ -22,7 +25,7 @@ pub enum SessionError {
     /// Over [`MAX_SESSION`].
     #[error("a session has at most {MAX_SESSION} bytes, this one has {0}")]
     TooLarge(usize),
-    /// Not a map with text keys.
+    /// Not a map with text keys, or one from the bus that nests deeper than [`MAX_SESSION_DEPTH`].
     #[error("a session is a map with text keys: {0}")]
     NotAMap(DecodeError),
     /// Nested deeper than [`MAX_SESSION_DEPTH`].
@@ -33,7 +36,9 @@ pub enum SessionError {
 /// A session as it travels: a byte string that holds an encoded CBOR map with text keys.
 ///
 /// Gateways carry it as bytes with every event, and workers decode it only if they want it.
-/// The empty session has no bytes.
+/// The empty session has no bytes; an empty map that comes from elsewhere is read as it.
+/// Otherwise bytes from the bus are taken as they are, within the size: [`Session::checked`],
+/// [`Session::merged`] and [`Session::changed`] find out whether they are a session.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Session(Bytes);
 
@@ -53,12 +58,18 @@ impl Session {
         }
     }
 
-    /// Decodes the map.
+    /// Decodes the map. Only here it shows whether bytes that came from the bus are a session.
     pub fn to_map(&self) -> Result<SessionMap, SessionError> {
         if self.0.is_empty() {
             return Ok(SessionMap::new());
         }
-        codec::decode(&self.0).map_err(SessionError::NotAMap)
+        codec::decode_nested(&self.0, MAX_SESSION_DEPTH).map_err(SessionError::NotAMap)
+    }
+
+    /// The same session in our own encoding, or what is wrong with it: for bytes that came from the
+    /// bus and are to be kept. Keys are in order, so that equal sessions have equal bytes.
+    pub fn checked(&self) -> Result<Self, SessionError> {
+        Self::from_map(&self.to_map()?)
     }
 
     /// Whether it has no key.
@@ -73,7 +84,8 @@ impl Session {
         &self.0
     }
 
-    /// This session with some keys set to new values and others taken out.
+    /// This session with some keys taken out and others set to new values, whole ones; a key that
+    /// is in both is set.
     pub fn changed(&self, set: &Self, removed: &[String]) -> Result<Self, SessionError> {
         let mut map = self.to_map()?;
         for key in removed {
@@ -83,8 +95,9 @@ impl Session {
         Self::from_map(&map)
     }
 
-    /// This session with another merged into it, map by map (`array_replace_recursive`):
-    /// where both hold a map the maps are merged, else the other's value stands.
+    /// This session with another merged into it, map by map (PHP's `array_replace_recursive`):
+    /// where both hold a map the maps are merged, else the other's value stands. A list is a value:
+    /// it is replaced, not merged by position.
     pub fn merged(&self, other: &Self) -> Result<Self, SessionError> {
         let mut map = self.to_map()?;
         for (key, new) in other.to_map()? {
@@ -102,10 +115,20 @@ impl Session {
 fn merge(old: &mut Value, new: Value) {
     match (old, new) {
         (Value::Map(old), Value::Map(new)) => {
+            // Looked up, not searched: two large maps must not take the product of their sizes.
+            let name = |key: &Value| codec::encode(key);
+            let mut places: HashMap<_, _> = old
+                .iter()
+                .enumerate()
+                .map(|(at, (key, _))| (name(key), at))
+                .collect();
             for (key, value) in new {
-                match old.iter_mut().find(|(k, _)| *k == key) {
-                    Some((_, slot)) => merge(slot, value),
-                    None => old.push((key, value)),
+                match places.entry(name(&key)) {
+                    Entry::Occupied(at) => merge(&mut old[*at.get()].1, value),
+                    Entry::Vacant(place) => {
+                        place.insert(old.len());
+                        old.push((key, value));
+                    }
                 }
             }
         }
@@ -150,12 +173,12 @@ impl<'de> Deserialize<'de> for Session {
                 write!(f, "a byte string of at most {MAX_SESSION} bytes")
             }
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Session, E> {
-                self.visit_byte_buf(bytes.to_vec())
-            }
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Session, E> {
-                match bytes.len() {
-                    0..=MAX_SESSION => Ok(Session(bytes.into())),
-                    n => Err(E::custom(SessionError::TooLarge(n))),
+                match bytes {
+                    b"" | b"\xa0" | b"\xbf\xff" => Ok(Session::default()),
+                    _ if bytes.len() > MAX_SESSION => {
+                        Err(E::custom(SessionError::TooLarge(bytes.len())))
+                    }
+                    _ => Ok(Session(Bytes::copy_from_slice(bytes))),
                 }
             }
         }

@@ -1,0 +1,321 @@
+//! Whatever the bytes are, decoding ends with a value or an error, and costs memory by what came,
+//! not by what was announced.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+use wire::{
+    AckMessage, Answer, Dead, DecodeError, EventBatch, GatewayBeat, Request, WorkerBeat,
+    codec::{MAX_DEPTH, MAX_ENVELOPE},
+    session::SessionMap,
+};
+
+use crate::{
+    diagnostic,
+    foreign::{STYLES, Style},
+    golden, strategies,
+};
+
+/// Counts what each thread asks for.
+struct Tally;
+
+thread_local! {
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static TALLY: Tally = Tally;
+
+// SAFETY: everything is passed on to the system's allocator as it came.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Tally {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+fn count(bytes: usize) {
+    // Fails only while the thread ends.
+    let _ = ASKED.try_with(|asked| asked.set(asked.get() + bytes));
+}
+
+/// What came out, and how many bytes of memory were asked for on the way.
+fn asked<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = ASKED.get();
+    let out = f();
+    (out, ASKED.get() - before)
+}
+
+/// Most memory that a decoder may ask for, whatever a message of so many bytes announces.
+fn fair(len: usize) -> usize {
+    128 * 1024 + 128 * len
+}
+
+fn decode_fairly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (result, asked) = asked(|| wire::decode::<T>(bytes));
+    assert!(
+        asked <= fair(bytes.len()),
+        "{asked} bytes of memory for a message of {} that begins {:02x?}",
+        bytes.len(),
+        &bytes[..bytes.len().min(40)],
+    );
+    result
+}
+
+/// Decodes the bytes as every message; how many took them.
+fn decode_as_everything(bytes: &[u8]) -> usize {
+    [
+        decode_fairly::<EventBatch>(bytes).is_ok(),
+        decode_fairly::<AckMessage>(bytes).is_ok(),
+        decode_fairly::<Request>(bytes).is_ok(),
+        decode_fairly::<Answer>(bytes).is_ok(),
+        decode_fairly::<GatewayBeat>(bytes).is_ok(),
+        decode_fairly::<WorkerBeat>(bytes).is_ok(),
+        decode_fairly::<Dead>(bytes).is_ok(),
+        decode_fairly::<SessionMap>(bytes).is_ok(),
+    ]
+    .into_iter()
+    .filter(|ok| *ok)
+    .count()
+}
+
+const MESSAGES: [&str; 8] = [
+    "event",
+    "ack",
+    "request",
+    "answer",
+    "gateway_beat",
+    "worker_beat",
+    "dead",
+    "session",
+];
+
+fn frozen() -> Vec<Vec<u8>> {
+    let bytes = |message| {
+        golden::entries(message)
+            .into_iter()
+            .map(|entry| entry.bytes)
+    };
+    MESSAGES.into_iter().flat_map(bytes).collect()
+}
+
+/// A head that announces 2^40 items or bytes, or as many as can be announced at all.
+fn bombs() -> Vec<Vec<u8>> {
+    let head = |major: u8, n: u64| {
+        let mut head = vec![major << 5 | 27];
+        head.extend(n.to_be_bytes());
+        head
+    };
+    (2..=5)
+        .flat_map(|major| {
+            [
+                head(major, 1 << 40),
+                head(major, u64::MAX),
+                head(major, 1 << 20),
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn an_announced_length_costs_nothing() {
+    let own = MESSAGES.into_iter().flat_map(golden::entries);
+    for bytes in own
+        .filter(|entry| entry.style == "own")
+        .map(|entry| entry.bytes)
+    {
+        for at in 0..bytes.len() {
+            for bomb in bombs() {
+                let mut bytes = bytes[..at].to_vec();
+                bytes.extend(bomb);
+                bytes.extend([0; 3]);
+                decode_as_everything(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_message_may_end_anywhere() {
+    for bytes in frozen() {
+        assert_ne!(
+            decode_as_everything(&bytes),
+            0,
+            "{}",
+            diagnostic::of_bytes(&bytes)
+        );
+        for end in 0..bytes.len() {
+            assert_eq!(decode_as_everything(&bytes[..end]), 0);
+        }
+    }
+}
+
+#[test]
+fn nothing_may_follow_a_message() {
+    let mut bytes = wire::encode(&Request::query(wire::Query::Count));
+    bytes.push(0);
+    assert!(matches!(
+        wire::decode::<Request>(&bytes),
+        Err(DecodeError::Trailing(1))
+    ));
+}
+
+#[test]
+fn endless_nesting_is_an_error() {
+    let open: [&[u8]; 9] = [
+        b"\x81",
+        b"\x9f",
+        b"\xa1\x01",
+        b"\xbf\x01",
+        b"\xc1",
+        b"\xd9\xd9\xf7",
+        b"\x5f",
+        b"\x7f",
+        b"\xa1\x61x",
+    ];
+    for piece in open {
+        for before in [
+            &b""[..],
+            b"\xa1\x61x",
+            b"\xa1\x62do",
+            b"\xa1\x67message",
+            b"\xa1\x64acks",
+        ] {
+            let mut bytes = before.to_vec();
+            bytes.extend(piece.repeat((MAX_ENVELOPE - before.len()) / piece.len()));
+            assert_eq!(
+                decode_as_everything(&bytes),
+                0,
+                "{before:02x?}, then {piece:02x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_field_nests_to_the_limit_and_no_deeper() {
+    let nested = |levels: usize| {
+        let mut bytes = b"\xa2\x63ask\x65count\x61x".to_vec();
+        bytes.extend(b"\x81".repeat(levels));
+        bytes.push(0);
+        wire::decode::<Request>(&bytes)
+    };
+    // The message itself is the first level.
+    assert!(nested(MAX_DEPTH - 1).is_ok());
+    assert!(nested(MAX_DEPTH).is_err());
+}
+
+#[test]
+fn an_error_does_not_repeat_what_the_message_said() {
+    let mut bytes = b"\xa1\x62do\x79\x0f\xa0".to_vec();
+    bytes.extend(b"secret".repeat(4000 / 6 + 1).split_at(4000).0);
+    let error = wire::decode::<Request>(&bytes)
+        .expect_err("no such command")
+        .to_string();
+    assert!(error.len() < 300, "{} bytes of {error}", error.len());
+}
+
+fn round_trips<T>(value: &T) -> Result<(), TestCaseError>
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let own = wire::encode(value);
+    prop_assert_eq!(&decode_fairly::<T>(&own).expect("our own bytes"), value);
+    for (name, style) in STYLES {
+        let bytes = style.rewrite(&own);
+        match decode_fairly::<T>(&bytes) {
+            Ok(decoded) => prop_assert_eq!(&decoded, value, "style {}", name),
+            Err(error) => prop_assert!(false, "style {}: {}", name, error),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that are nearly a message: a good one, spoilt at some places.
+fn nearly() -> impl Strategy<Value = Vec<u8>> {
+    let spoilt = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
+    let good = prop::sample::select(frozen());
+    (good, prop::collection::vec(spoilt, 1..6)).prop_map(|(mut bytes, places)| {
+        for (at, byte, how) in places {
+            let at = at.index(bytes.len().max(1)).min(bytes.len());
+            match (how, at < bytes.len()) {
+                (0, true) => bytes[at] = byte,
+                (1, true) => drop(bytes.remove(at)),
+                (2, true) => bytes[at] ^= 1 << (byte % 8),
+                _ => bytes.insert(at, byte),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_decode_to_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        decode_as_everything(&bytes);
+    }
+
+    #[test]
+    fn nearly_a_message_decodes_to_a_value_or_an_error(bytes in nearly()) {
+        decode_as_everything(&bytes);
+    }
+
+    #[test]
+    fn events_round_trip(value in strategies::event()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn acks_round_trip(value in strategies::ack()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn requests_round_trip(value in strategies::request()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn answers_round_trip(value in strategies::answer()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn gateway_beats_round_trip(value in strategies::gateway_beat()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn worker_beats_round_trip(value in strategies::worker_beat()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn dead_letters_round_trip(value in strategies::dead()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn session_maps_round_trip(value in strategies::session_map()) {
+        let bytes = wire::encode(&value);
+        prop_assert_eq!(&wire::decode::<SessionMap>(&bytes).expect("our own bytes"), &value);
+        let odd = Style { endless: true, pieces: true, wide: true, reversed: false, ..Style::default() };
+        prop_assert_eq!(wire::decode::<SessionMap>(&odd.rewrite(&bytes)).expect("odd bytes"), value);
+    }
+}

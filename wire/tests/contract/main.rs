@@ -1,0 +1,14 @@
+//! The contract, held from all sides: the page `subjects.md`, the schema `gatebus.cddl`, the frozen
+//! bytes in `golden/`, and properties that must hold for any input.
+//!
+//! One test program with a module a subject, so that it is linked once.
+
+mod codec;
+mod diagnostic;
+mod foreign;
+mod golden;
+mod limits;
+mod names;
+mod samples;
+mod session;
+mod strategies;
