@@ -10,5 +10,6 @@ mod golden;
 mod limits;
 mod names;
 mod samples;
+mod schema;
 mod session;
 mod strategies;
