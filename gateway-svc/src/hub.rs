@@ -146,7 +146,7 @@ impl Hub {
         };
         let clients = &mut self.clients;
         self.uids.remove(old, now, |slot, _, membership| {
-            clients[slot as usize].uid = Some(membership)
+            clients[slot as usize].uid = Some(membership);
         });
         true
     }
@@ -231,5 +231,103 @@ impl ToArc for Uid {
 impl ToArc for Group {
     fn to_arc(&self) -> Arc<str> {
         self.clone().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn names(groups: &[Group]) -> BTreeSet<String> {
+        groups.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_client_has_one_uid_and_a_uid_many_clients() {
+        let mut hub = Hub::default();
+        let mut rng = StdRng::seed_from_u64(1);
+        let (a, _) = hub.insert(&mut rng);
+        let (b, _) = hub.insert(&mut rng);
+        let (one, two) = (Uid::new("1").unwrap(), Uid::new("2").unwrap());
+        assert!(hub.bind(a, &one, 0).is_some());
+        assert!(hub.bind(b, &one, 0).is_none());
+        assert!(hub.bind(a, &one, 0).is_none(), "bound already");
+        assert!(hub.bind(a, &two, 0).is_some());
+        assert_eq!(hub.uid(a), Some(two));
+        let topic = hub.topics(TopicKind::Uid).find("1").unwrap();
+        assert_eq!(
+            hub.topics(TopicKind::Uid)
+                .members(topic)
+                .collect::<Vec<_>>(),
+            [b]
+        );
+        assert!(hub.unbind(b, 0) && !hub.unbind(b, 0));
+        assert_eq!(hub.counts(), (1, 0));
+    }
+
+    #[test]
+    fn memberships_stay_right_through_thousands_of_random_changes() {
+        let mut hub = Hub::default();
+        let mut rng = StdRng::seed_from_u64(7);
+        type Model = BTreeMap<Slot, (ConnId, Option<String>, BTreeSet<String>)>;
+        let mut model = Model::new();
+        for now in 0..20_000 {
+            let some = model
+                .keys()
+                .copied()
+                .nth(rng.random_range(0..model.len().max(1)));
+            let name = rng.random_range(0..12).to_string();
+            match (rng.random_range(0..10), some) {
+                (0, _) | (_, None) => {
+                    let (slot, conn) = hub.insert(&mut rng);
+                    assert!(model.insert(slot, (conn, None, BTreeSet::new())).is_none());
+                }
+                (1, Some(slot)) if model.len() > 20 => {
+                    hub.leave_all(slot, now);
+                    hub.remove(slot);
+                    let (conn, ..) = model.remove(&slot).unwrap();
+                    assert_eq!(hub.find(conn), None);
+                }
+                (2..=4, Some(slot)) => {
+                    hub.join(slot, &Group::new(name.as_str()).unwrap());
+                    model.get_mut(&slot).unwrap().2.insert(name);
+                }
+                (5..=6, Some(slot)) => {
+                    let left = hub.leave(slot, &Group::new(name.as_str()).unwrap(), now);
+                    assert_eq!(left, model.get_mut(&slot).unwrap().2.remove(&name));
+                }
+                (7, Some(slot)) => {
+                    hub.unbind(slot, now);
+                    model.get_mut(&slot).unwrap().1 = None;
+                }
+                (_, Some(slot)) => {
+                    hub.bind(slot, &Uid::new(name.as_str()).unwrap(), now);
+                    model.get_mut(&slot).unwrap().1 = Some(name);
+                }
+            }
+            hub.expire(now, |_, _| {});
+        }
+        for (slot, (conn, uid, groups)) in &model {
+            assert_eq!(hub.find(*conn), Some(*slot));
+            assert_eq!(hub.uid(*slot).map(|u| u.to_string()), *uid);
+            assert_eq!(names(&hub.groups_of(*slot)), *groups);
+        }
+        for kind in [TopicKind::Uid, TopicKind::Group] {
+            for (id, name) in hub.topics(kind).all() {
+                let members: BTreeSet<Slot> = hub.topics(kind).members(id.index).collect();
+                let expected = model.iter().filter(|(_, (_, uid, groups))| match kind {
+                    TopicKind::Uid => uid.as_deref() == Some(name),
+                    TopicKind::Group => groups.contains(name),
+                });
+                assert_eq!(
+                    members,
+                    expected.map(|(slot, _)| *slot).collect::<BTreeSet<_>>()
+                );
+            }
+        }
     }
 }

@@ -255,7 +255,7 @@ impl Up {
             ServerOp::Error { error } => {
                 match error.is_fatal() {
                     Some(true) => {
-                        debug!(%error, "the NATS server is about to close the connection")
+                        debug!(%error, "the NATS server is about to close the connection");
                     }
                     _ => error!(%error, server = %self.server, "the NATS server refused something"),
                 }

@@ -50,9 +50,9 @@ families! {
     closed: Counters, "connections_closed", None::<Unit>, "Connections that ended, by reason";
     refused: Counters, "handshakes_refused", None::<Unit>, "Visitors that did not become clients";
     received: Counters, "received_messages", None::<Unit>, "Messages from clients";
-    received_bytes: Counters, "received_messages", Some(Unit::Bytes), "Messages from clients";
+    received_bytes: Counters, "received", Some(Unit::Bytes), "Messages from clients";
     sent: Counters, "sent_messages", None::<Unit>, "Messages put into clients' mailboxes";
-    sent_bytes: Counters, "sent_messages", Some(Unit::Bytes), "Frames put into clients' mailboxes";
+    sent_bytes: Counters, "sent", Some(Unit::Bytes), "Frames put into clients' mailboxes";
     dropped: Counters, "dropped_messages", None::<Unit>, "Messages that a slow client's full mailbox did not take";
     paused: Counters, "reads_paused", None::<Unit>, "Times that a socket was not read because its events waited";
     events: Counters, "events", None::<Unit>, "Events of clients, by kind";

@@ -3,7 +3,12 @@
 //! Secrets are read once, when the process starts, so that a missing file is found before a port
 //! is opened.
 
-use std::{fmt, fs, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
 
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
@@ -78,7 +83,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-fn secret(option: &str, file: &PathBuf) -> Result<String, String> {
+fn secret(option: &str, file: &Path) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|e| format!("{option} {}: {e}", file.display()))?;
     match text.trim() {
         "" => Err(format!("{option} {}: the file is empty", file.display())),
@@ -86,7 +91,7 @@ fn secret(option: &str, file: &PathBuf) -> Result<String, String> {
     }
 }
 
-fn key(option: &str, file: &PathBuf, seed: &str) -> Result<Arc<KeyPair>, String> {
+fn key(option: &str, file: &Path, seed: &str) -> Result<Arc<KeyPair>, String> {
     KeyPair::from_seed(seed)
         .map(Arc::new)
         .map_err(|e| format!("{option} {}: not an nkey seed: {e}", file.display()))

@@ -230,3 +230,63 @@ impl Topics {
 fn narrow(n: usize) -> u32 {
     u32::try_from(n).expect("fewer than 2^32 clients")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Arc<str> {
+        text.into()
+    }
+
+    #[test]
+    fn the_first_client_makes_a_topic_and_later_ones_do_not() {
+        let mut topics = Topics::default();
+        let first = topics.add(&name("lobby"), 1, 0);
+        let id = first.new.expect("new");
+        assert_eq!(topics.add(&name("lobby"), 2, 0).new, None);
+        assert_eq!(topics.find("lobby"), Some(id.index));
+        assert_eq!(topics.members(id.index).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(topics.populated(), 1);
+    }
+
+    #[test]
+    fn a_topic_outlives_its_last_client_for_a_while() {
+        let mut topics = Topics::default();
+        let added = topics.add(&name("lobby"), 1, 0);
+        let id = added.new.expect("new");
+        topics.remove(added.membership, 100, |_, _, _| unreachable!());
+        assert_eq!(
+            (topics.populated(), topics.current(id)),
+            (0, Some(id.index))
+        );
+        // somebody comes back, and goes: the wait begins anew
+        let again = topics.add(&name("lobby"), 2, 0);
+        assert_eq!(again.new, None, "it is still subscribed");
+        topics.remove(again.membership, 200, |_, _, _| unreachable!());
+        let mut dropped = vec![];
+        topics.expire(150, |id| dropped.push(id));
+        assert!(dropped.is_empty());
+        topics.expire(200, |id| dropped.push(id));
+        assert_eq!(dropped, [id]);
+        assert_eq!((topics.current(id), topics.find("lobby")), (None, None));
+        let new = topics.add(&name("den"), 1, 0).new.expect("new");
+        assert_eq!(new.index, id.index, "the place is used again");
+        assert_ne!(new, id, "the id is not");
+    }
+
+    #[test]
+    fn who_takes_a_leavers_place_is_told() {
+        let mut topics = Topics::default();
+        let first = topics.add(&name("g"), 10, 0).membership;
+        topics.add(&name("g"), 11, 4);
+        let last = topics.add(&name("g"), 12, 7).membership;
+        let mut told = vec![];
+        topics.remove(first, 0, |slot, place, membership| {
+            told.push((slot, place, membership));
+        });
+        assert_eq!(told, [(12, 7, first)]);
+        assert_ne!(first, last);
+        assert_eq!(topics.members(first.topic()).collect::<Vec<_>>(), [12, 11]);
+    }
+}

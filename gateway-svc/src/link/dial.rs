@@ -88,7 +88,7 @@ impl Dialer {
                 match outcome {
                     Ok(established) => return established,
                     Err(e) if said.is_some_and(|at| at.elapsed() < SAY_AGAIN) => {
-                        tracing::debug!(server = %url, "{e}")
+                        tracing::debug!(server = %url, "{e}");
                     }
                     Err(
                         e @ (DialError::Refused(_) | DialError::Sign(_) | DialError::HostName(_)),

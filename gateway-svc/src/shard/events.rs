@@ -32,8 +32,13 @@ pub(super) struct Service {
     pub(super) subjects: [ByteString; 4],
     /// Clients whose batch nobody was there to take.
     parked: Vec<Slot>,
-    /// When one of them last asked again, and when NATS last said no.
-    probed: Option<Millis>,
+    absence: Option<Absence>,
+}
+
+/// No worker runs, as far as we know: when we last asked, and when NATS last said no.
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    probed: Millis,
     refused: Millis,
 }
 
@@ -44,8 +49,7 @@ impl Service {
             name,
             subjects,
             parked: Vec::new(),
-            probed: None,
-            refused: 0,
+            absence: None,
         }
     }
 }
@@ -190,7 +194,7 @@ impl Shard {
                 client.version += 1;
             }
             Err(e) => {
-                warn!(client = %self.client_id(slot), "a worker's change of the session is dropped: {e}")
+                warn!(client = %self.client_id(slot), "a worker's change of the session is dropped: {e}");
             }
         }
     }
@@ -207,12 +211,17 @@ impl Shard {
         self.metrics.no_worker.inc();
         client.dispatch.park(now);
         let service = &mut self.services[usize::from(client.listener)];
-        if service.parked.is_empty() {
-            warn!(service = %service.name, "no worker runs; events wait");
-            service.probed = None;
-        }
-        service.refused = now;
         service.parked.push(slot);
+        match &mut service.absence {
+            Some(absence) => absence.refused = now,
+            None => {
+                service.absence = Some(Absence {
+                    probed: now,
+                    refused: now,
+                });
+                warn!(service = %service.name, "no worker runs; events wait");
+            }
+        }
     }
 
     /// A worker of this client's service was heard of: everybody's batches go out again.
@@ -221,13 +230,14 @@ impl Shard {
             return;
         };
         let listener = usize::from(client.listener);
-        if !self.services[listener].parked.is_empty() {
+        if self.services[listener].absence.is_some() {
             self.release(listener);
         }
     }
 
     fn release(&mut self, listener: usize) {
         let service = &mut self.services[listener];
+        service.absence = None;
         tracing::info!(service = %service.name, waiting = service.parked.len(), "a worker runs again");
         for slot in std::mem::take(&mut service.parked) {
             if let Some(client) = &mut self.clients[slot as usize]
@@ -242,20 +252,24 @@ impl Shard {
     pub(super) fn probe(&mut self, now: Millis) {
         for listener in 0..self.services.len() {
             let service = &mut self.services[listener];
-            match service.probed {
-                _ if service.parked.is_empty() => {}
-                Some(at) if now < at + PROBE_MS => {}
-                // asked, and NATS has not said no
-                Some(at) if service.refused < at => self.release(listener),
-                _ => {
-                    service.probed = Some(now + 1);
-                    let slot = service.parked.swap_remove(0);
-                    if let Some(client) = &mut self.clients[slot as usize]
-                        && client.dispatch.resume()
-                    {
-                        self.ready.push_back(slot);
-                    }
-                }
+            let Some(absence) = &mut service.absence else {
+                continue;
+            };
+            if now < absence.probed + PROBE_MS {
+                continue;
+            }
+            // asked, and NATS has not said no since; or nobody is left to ask
+            if absence.refused < absence.probed || service.parked.is_empty() {
+                self.release(listener);
+                continue;
+            }
+            // one later than a refusal that may have come in this very millisecond
+            absence.probed = now + 1;
+            let slot = service.parked.swap_remove(0);
+            if let Some(client) = &mut self.clients[slot as usize]
+                && client.dispatch.resume()
+            {
+                self.ready.push_back(slot);
             }
         }
     }

@@ -108,7 +108,7 @@ impl Shard {
         self.probe(now);
         let (hub, link) = (&mut self.hub, &mut self.link);
         hub.expire(now, |kind, id| {
-            link.unsubscribe(super::inbox::topic_sid(kind, id))
+            link.unsubscribe(super::inbox::topic_sid(kind, id));
         });
         let changes = self.process.changes.load(Relaxed);
         if self.link.is_ready() && (now >= self.ticker.beat_at || changes != self.ticker.changes) {
