@@ -1,8 +1,17 @@
 // The foot of the page: which gateway holds this connection, and which workers answered how often.
 
-import { element, hue } from "./log.js";
+import { element } from "./element.js";
 
 const SHOWN = 6;
+const HUES = [255, 45, 150, 330, 200, 100];
+
+const hues = new Map();
+
+/** The hue of a worker on this page: the next free one when it is first seen. */
+export function workerHue(id) {
+  if (!hues.has(id)) hues.set(id, HUES[hues.size % HUES.length]);
+  return hues.get(id);
+}
 
 export class Balance {
   #gateway;
@@ -31,7 +40,7 @@ export class Balance {
       const item = element("span", "worker", `worker ${id.slice(0, 4)} `);
       item.dataset.worker = id;
       item.dataset.count = count;
-      item.style.setProperty("--hue", hue(id));
+      item.style.setProperty("--hue", workerHue(id));
       item.append(element("b", "", `×${count}`));
       return item;
     }));

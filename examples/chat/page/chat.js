@@ -7,191 +7,253 @@
 //   #users li[data-client-id][data-client-name]  who is here; [data-me] is us; the button inside
 //                          chooses the person to write to privately; #people-count says how many
 //   #log li.message[data-kind="say|whisper"][data-from][data-ref][data-by]   with .name .content
-//                          [data-pending] until it came back, [data-failed] if it never will
+//                          .mine if it is ours, [data-pending] until it came back,
+//                          [data-failed] if it never will
 //   #log li.notice[data-kind="login|logout|note|bus"]  joins, leaves, our own words, text from the bus
 //   #target #target-clear  whom the next message is for, if not for everybody
 //   #text #send #say-error the composer
 //   #gateway[data-gateway], #workers .worker[data-worker][data-count]   who served us
 //   #leave #retry #room-button #room-dialog #new-room
 //
-// The name and room of a login live in this tab's sessionStorage, so that a reload goes back in.
-// The protocol is told in the head of the worker's protocol.rs.
+// The messages between page and worker are told in the head of the worker's protocol.rs.
+// A login lives in this tab's sessionStorage, so that a reload goes back in.
 
 import { Balance } from "./balance.js";
+import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
+import { mark, tidy, wrong } from "./limits.js";
 import { Log } from "./log.js";
+import * as memory from "./memory.js";
 import { People } from "./people.js";
+import { RoomDialog } from "./room.js";
 
 const $ = (id) => document.getElementById(id);
 
 // Messages of ours that have not come back yet; more than OUTBOX are not taken on.
 const OUTBOX = 50;
-// A login that nobody answers within this is waiting for a worker.
+// Messages that are kept until a login is answered; the oldest go first.
+const EARLY = 1_000;
+// A login that nobody answered for so long waits for a worker, and says so; the gateway closes with
+// 1013 when it has waited long enough itself. Nothing at all comes only if the login went wrong.
 const NO_ANSWER = 4_000;
+const NO_HOPE = 60_000;
+
+// Why the gateway let go of us, where its code says so.
+const REASONS = new Map([
+  [1012, "The gateway restarts"],
+  [1013, "No worker answers"],
+  [4007, "The connection was lost"],
+  [4008, "The connection was too slow"],
+]);
+
+// The messages we understand, and the texts that each must have.
+const TEXTS = new Map([
+  ["login", ["client_id", "client_name", "room_id"]],
+  ["logout", ["from_client_id", "from_client_name", "room_id"]],
+  ["say", ["from_client_id", "from_client_name", "room_id", "content"]],
+  ["whisper", ["from_client_id", "from_client_name", "to_client_id", "content"]],
+  ["users", []],
+  ["gateway_lost", ["gateway"]],
+  ["error", ["message"]],
+  ["ping", []],
+]);
+const LATEST = 8.64e15; // as far as a Date goes
 
 const config = await (await fetch("config.json")).json();
-const limits = config.limits;
-const gateway = config.gateway ?? `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.hostname}:7272`;
+const secure = location.protocol === "https:";
+const url = config.gateway ?? `${secure ? "wss" : "ws"}://${location.hostname}:7272`;
 
 const log = new Log($("log"), $("messages"), $("jump"));
-const people = new People($("users"), $("more"), chooseTarget);
 const balance = new Balance($("gateway"), $("workers"));
+const composer = new Composer(config.limits.content, { send: say, target: (id) => people.mark(id) });
+const people = new People($("users"), $("more"), (id, name) => {
+  drawer(false);
+  composer.choose({ id, name });
+});
+const dialog = new RoomDialog(config.limits.room, moveTo);
+const connection = new Connection(url, { phase: onPhase, message: onText, ping: () => '{"type":"ping"}' });
 const outbox = new Map();
 
-let login = null; // { name, room } once somebody asked to come in
-let me = null; // { id, name, room } while the worker has us
-let target = null; // { id, name, gone } whom we write to privately
+let login = null; // { name, room }, once somebody asked to come in
+let me = null; // { id, name, room }, while a worker has taken us in
+let early = null; // what came while a login waits for its answer, which replaces the list of people
 let shownRoom = null; // the room whose messages are in the log
 let unread = 0;
 let noAnswer = 0;
 let countdown = 0;
 
-const connection = new Connection(gateway, {
-  phase: onPhase,
-  message: onText,
-  ping: () => JSON.stringify({ type: "ping" }),
-});
+const tell = (message) => connection.send(JSON.stringify(message));
 
-// ---- what the gateway and the worker tell us
+// ---- what the gateway and the workers tell us
 
 function onPhase(phase, detail) {
   clearTimeout(noAnswer);
-  if (phase !== "open") me = null;
+  me = early = null;
   if (phase === "connecting") {
     show("connecting", shownRoom ? "Reconnecting…" : "Connecting…");
   } else if (phase === "open") {
     sendLogin();
   } else if (phase === "waiting") {
-    const why = {
-      1012: "The gateway restarts",
-      1013: "No worker answers",
-      4007: "The connection was lost",
-      4008: "The connection was too slow",
-    }[detail.code];
-    show("waiting", navigator.onLine ? why ?? (shownRoom ? "The connection was lost" : "Nobody answers") : "You are offline", detail.wait);
+    const why = REASONS.get(detail.code) ?? (shownRoom ? "The connection was lost" : "Nobody answers");
+    show("waiting", navigator.onLine ? why : "You are offline", detail.wait);
   } else {
-    const why = detail.reason || `closed with code ${detail.code}`;
-    show("closed", `Disconnected: ${why}`);
+    show("closed", `Disconnected: ${detail.reason || `closed with code ${detail.code}`}`);
   }
 }
 
 function sendLogin() {
   show("joining", "Joining…");
-  connection.send(JSON.stringify({ type: "login", client_name: login.name, room_id: login.room }));
+  early = [];
+  tell({ type: "login", client_name: login.name, room_id: login.room });
   clearTimeout(noAnswer);
-  noAnswer = setTimeout(() => show("joining", "Waiting for a worker…"), NO_ANSWER);
+  noAnswer = setTimeout(() => {
+    show("joining", "Waiting for a worker…");
+    noAnswer = setTimeout(() => connection.giveUp(), NO_HOPE - NO_ANSWER);
+  }, NO_ANSWER);
 }
 
 function onText(text) {
-  let m;
+  let m = null;
   try {
     m = JSON.parse(text);
   } catch {
-    m = null;
+    // Not ours: see below.
   }
-  // Anybody on the bus may send a plain line to a room; it is shown as what it is.
-  if (m === null || typeof m !== "object" || typeof m.type !== "string") {
-    if (shownRoom) log.notice("bus", [text]);
+  if (typeof m?.type !== "string") {
+    // Anybody on the bus may send a plain line to a room; it is shown as what it is.
+    if (me) log.notice("bus", [text.slice(0, config.limits.content)]);
     return;
   }
   if (typeof m.by === "string") balance.answered(m.by);
-  handlers[m.type]?.(m);
+  if (!TEXTS.get(m.type)?.every((key) => typeof m[key] === "string")) return;
+  if (typeof m.ref !== "string") m.ref = undefined;
+  if (!(Math.abs(m.time) <= LATEST)) m.time = Date.now();
+  if (typeof m.client_list !== "object") m.client_list = null;
+  onMessage(m);
+}
+
+function onMessage(m) {
+  const answer = m.client_list || m.type === "error" || m.type === "ping";
+  const here = m.client_list || m.room_id === undefined || m.room_id === me?.room;
+  if (early && !answer) {
+    early.push(m);
+    if (early.length > EARLY) early.shift();
+  } else if (here) {
+    handlers[m.type](m);
+  }
+}
+
+// What came before the answer to a login counts after it: it may be newer than the answer's list.
+function settle() {
+  const waiting = early ?? [];
+  early = null;
+  waiting.forEach(onMessage);
 }
 
 const handlers = {
-  // The worker took us in, or somebody else came.
+  // We are in; or somebody else came.
   login(m) {
-    if (m.client_list) entered(m);
-    else if (me && m.client_id !== me.id) {
-      const known = people.has(m.client_id);
+    if (m.client_list) {
+      entered(m);
+    } else if (me && m.client_id !== me.id) {
+      if (!people.has(m.client_id)) log.notice("login", [{ name: m.client_name }, " joined"], m.time);
       people.add(m.client_id, m.client_name);
-      if (!known) log.notice("login", [{ name: m.client_name }, " joined"], m.time);
       showPeople();
     }
   },
   logout(m) {
     if (!me || m.from_client_id === me.id) return;
     if (people.remove(m.from_client_id)) log.notice("logout", [{ name: m.from_client_name }, " left"], m.time);
-    if (target?.id === m.from_client_id) {
-      target.gone = true;
-      showTarget();
-    }
+    composer.gone(m.from_client_id);
     showPeople();
   },
   users(m) {
-    if (!me) return;
-    people.reset(me.id, m.client_list ?? {}, m.total);
+    if (!me || !m.client_list) return;
+    people.reset(me.id, m.client_list, m.total);
     showPeople();
   },
-  // A gateway died with all its clients, and nobody can say goodbye for them.
-  gateway_lost() {
-    if (me) connection.send(JSON.stringify({ type: "users" }));
+  // A gateway died with all its clients, and nobody says goodbye for them.
+  gateway_lost(m) {
+    if (!me || me.id.startsWith(m.gateway)) return;
+    people.removeGateway(m.gateway);
+    if (composer.target && !people.has(composer.target.id)) composer.gone(composer.target.id);
+    showPeople();
   },
-  say: (m) => heard("say", m),
+  say(m) {
+    heard("say", m);
+    // Who talks is here, whatever we were told before.
+    if (me && !people.has(m.from_client_id)) {
+      people.add(m.from_client_id, m.from_client_name);
+      showPeople();
+    }
+  },
   whisper: (m) => heard("whisper", m),
-  ping() {
-    connection.send(JSON.stringify({ type: "pong" }));
-  },
+  ping: () => tell({ type: "pong" }),
   error(m) {
-    if (m.ref && outbox.delete(m.ref)) log.fail(m.ref, m.message);
-    else if (!me) refused(m.message);
-    else if (m.code === "login_first") sendLogin();
-    else if ($("room-dialog").open) $("room-error").textContent = m.message;
-    else $("say-error").textContent = m.message;
+    if (m.ref && outbox.delete(m.ref)) {
+      log.fail(m.ref, m.message);
+    } else if (early && !me) {
+      refused(m.message);
+    } else if (me) {
+      if (dialog.isOpen) dialog.complain(m.message);
+      else composer.complain(m.message);
+      settle();
+    }
   },
 };
 
 function entered(m) {
   clearTimeout(noAnswer);
-  const again = shownRoom === m.room_id;
-  me = { id: m.client_id, name: m.client_name, room: m.room_id };
-  login = { name: m.client_name, room: m.room_id };
-  remember();
   connection.settled();
   balance.served(m.client_id);
-  if (!again) {
+  const again = shownRoom === m.room_id;
+  shownRoom = m.room_id;
+  me = { id: m.client_id, name: m.client_name, room: m.room_id };
+  login = { name: me.name, room: me.room };
+  memory.remember(login);
+  people.reset(me.id, m.client_list, m.total);
+  if (again) {
+    if (composer.target && !people.has(composer.target.id)) composer.gone(composer.target.id);
+    log.notice("note", ["Back again. What was said meanwhile is not here."], m.time);
+  } else {
     log.clear();
     outbox.clear();
-    target = null;
-  } else if (target && !(target.id in m.client_list)) {
-    target.gone = true;
+    composer.reset();
+    log.notice("note", ["You are in ", { name: me.room }, " as ", { name: me.name }], m.time);
   }
-  people.reset(me.id, m.client_list, m.total);
-  log.notice("note", again
-    ? ["Back again. What was said meanwhile is not here."]
-    : ["You are in ", { name: m.room_id }, " as ", { name: m.client_name }], m.time);
-  shownRoom = m.room_id;
-  show("connected", "Connected");
+  $("room-name").textContent = me.room;
   $("login").hidden = true;
   $("chat").hidden = false;
-  $("room-name").textContent = m.room_id;
-  if ($("room-dialog").open) $("room-dialog").close();
+  dialog.close();
+  show("connected", "Connected");
   showPeople();
-  showTarget();
   showTitle();
+  // What never came back goes out again; whoever has it already knows it by its ref.
   for (const text of outbox.values()) connection.send(text);
-  if (!again && matchMedia("(hover: hover)").matches) $("text").focus();
+  settle();
+  if (!again && matchMedia("(hover: hover)").matches) composer.focus();
 }
 
 function heard(kind, m) {
-  if (!me || typeof m.content !== "string") return;
+  if (!me) return;
   const mine = m.from_client_id === me.id || outbox.has(m.ref);
   outbox.delete(m.ref);
-  if (!mine && away()) {
-    if (unread === 0) log.divide();
-  }
-  const isNew = log.message({
-    kind,
-    mine,
-    from: m.from_client_id,
-    name: m.from_client_name,
-    toName: people.name(m.to_client_id),
-    content: m.content,
-    ref: m.ref,
-    time: m.time,
-    by: m.by,
-  });
-  if (isNew && !mine && away()) {
+  const unseen = !mine && isAway();
+  const isNew = log.message(
+    {
+      kind,
+      mine,
+      from: m.from_client_id,
+      name: m.from_client_name,
+      toName: people.name(m.to_client_id),
+      content: m.content,
+      ref: m.ref,
+      time: m.time,
+      by: m.by,
+    },
+    unseen && unread === 0,
+  );
+  if (isNew && unseen) {
     unread += 1;
     showTitle();
   }
@@ -203,54 +265,45 @@ $("login-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = tidy($("name").value);
   const room = tidy($("room").value);
-  const wrong = wrongText("name", name, limits.name) ?? wrongText("room", room, limits.room);
-  mark($("name"), wrongText("name", name, limits.name));
-  mark($("room"), wrongText("room", room, limits.room));
-  $("login-error").textContent = wrong ?? "";
-  if (wrong) {
-    (wrongText("name", name, limits.name) ? $("name") : $("room")).focus();
-    return;
-  }
+  if (!mark($("name"), $("login-error"), wrong("name", name, config.limits.name))) return;
+  if (!mark($("room"), $("login-error"), wrong("room", room, config.limits.room))) return;
   enter({ name, room });
 });
 
 function enter(as) {
   login = as;
-  $("join").disabled = true;
   connection.start();
 }
 
-function refused(message) {
+function leave() {
   connection.stop();
-  login = null;
-  forget();
-  leaveView();
+  memory.forget();
+  clearTimeout(noAnswer);
+  login = me = early = shownRoom = null;
+  unread = 0;
+  outbox.clear();
+  log.clear();
+  composer.reset();
+  drawer(false);
+  dialog.close();
+  show("closed", "");
+  $("chat").hidden = true;
+  $("login").hidden = false;
+  $("name").focus();
+  showTitle();
+}
+$("leave").addEventListener("click", leave);
+
+function refused(message) {
+  leave();
   $("login-error").textContent = message;
 }
 
-$("say-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  say();
-});
-
-function say() {
-  const content = $("text").value.trim();
-  const length = [...content].length;
-  let wrong = "";
-  if (length === 0) {
-    $("text").focus();
-    return;
-  }
-  if (length > limits.content) wrong = `A message has at most ${limits.content} characters; this one has ${length}.`;
-  else if (target?.gone) wrong = `${target.name} has left, so this was not sent.`;
-  else if (outbox.size >= OUTBOX) wrong = "Too many messages are still waiting to be sent.";
-  $("say-error").textContent = wrong;
-  if (wrong) return;
-
-  const ref = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const message = target
-    ? { type: "whisper", to_client_id: target.id, content, ref }
-    : { type: "say", content, ref };
+function say(content, target) {
+  if (outbox.size >= OUTBOX) return "Too many messages are still waiting to be sent.";
+  const bytes = crypto.getRandomValues(new Uint8Array(8));
+  const ref = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const message = target ? { type: "whisper", to_client_id: target.id, content, ref } : { type: "say", content, ref };
   const text = JSON.stringify(message);
   outbox.set(ref, text);
   log.message({
@@ -265,102 +318,28 @@ function say() {
     time: Date.now(),
   });
   if (me) connection.send(text);
-  $("text").value = "";
-  fit();
-  $("text").focus();
+  return "";
 }
-
-$("text").addEventListener("keydown", (event) => {
-  // While an input method composes, Enter is its own.
-  if (event.isComposing || event.keyCode === 229) return;
-  if (event.key === "Enter" && !event.shiftKey) {
-    event.preventDefault();
-    say();
-  } else if (event.key === "Escape" && target) {
-    clearTarget();
-  }
-});
-$("text").addEventListener("input", () => {
-  $("say-error").textContent = "";
-  fit();
-});
-
-function fit() {
-  const text = $("text");
-  text.style.height = "auto";
-  text.style.height = `${text.scrollHeight + 2}px`;
-  const left = limits.content - [...text.value.trim()].length;
-  $("count").hidden = left > 100;
-  $("count").textContent = left;
-  $("count").classList.toggle("over", left < 0);
-}
-
-function chooseTarget(id, name) {
-  target = { id, name, gone: false };
-  showTarget();
-  drawer(false);
-  $("text").focus();
-}
-
-function clearTarget() {
-  target = null;
-  showTarget();
-  $("text").focus();
-}
-$("target-clear").addEventListener("click", clearTarget);
-
-$("room-button").addEventListener("click", () => {
-  $("room-error").textContent = "";
-  $("new-room").value = "";
-  const others = rooms().filter((room) => room !== shownRoom);
-  $("room-list").replaceChildren(...others.map((room) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = room;
-    button.dir = "auto";
-    button.addEventListener("click", () => moveTo(room));
-    return button;
-  }));
-  $("room-dialog").showModal();
-  $("new-room").focus();
-});
-$("room-cancel").addEventListener("click", () => $("room-dialog").close());
-$("room-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  moveTo(tidy($("new-room").value));
-});
 
 function moveTo(room) {
-  let wrong = wrongText("room", room, limits.room);
-  if (!wrong && !me) wrong = "Not connected at the moment.";
-  mark($("new-room"), wrong);
-  $("room-error").textContent = wrong ?? "";
-  if (wrong) return;
-  if (room === me.room) {
-    $("room-dialog").close();
-    return;
-  }
-  connection.send(JSON.stringify({ type: "login", client_name: me.name, room_id: room }));
+  if (!me) return "Not connected at the moment.";
+  if (room === me.room) dialog.close();
+  if (early || room === me.room) return "";
+  early = [];
+  tell({ type: "login", client_name: me.name, room_id: room });
+  return "";
 }
-
-$("leave").addEventListener("click", () => {
-  connection.stop();
-  login = me = null;
-  forget();
-  leaveView();
-  $("name").focus();
-});
 
 $("retry").addEventListener("click", () => {
   if ($("state").dataset.state === "closed") connection.start();
   else connection.retry();
 });
 
-$("people-button").addEventListener("click", () => drawer(!drawn()));
+$("people-button").addEventListener("click", () => drawer(!isDrawn()));
 $("people-close").addEventListener("click", () => drawer(false));
 $("shade").addEventListener("click", () => drawer(false));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && drawn()) drawer(false);
+  if (event.key === "Escape") drawer(false);
 });
 
 $("balance").addEventListener("click", () => {
@@ -373,37 +352,25 @@ $("balance").addEventListener("click", () => {
 
 function show(state, text, wait = 0) {
   clearInterval(countdown);
+  const idle = state === "waiting" || state === "closed";
   $("state").dataset.state = state;
-  if ($("state-text").textContent !== text) $("state-text").textContent = text;
-  $("retry").hidden = state !== "waiting" && state !== "closed";
+  $("retry").hidden = !idle;
   $("retry").textContent = state === "closed" ? "Connect again" : "Try now";
-  $("join").disabled = state !== "waiting" && state !== "closed";
+  $("join").disabled = !idle;
+  if ($("state-text").textContent !== text) $("state-text").textContent = text;
   const until = Date.now() + wait;
   const tick = () => {
     const seconds = Math.ceil((until - Date.now()) / 1000);
-    $("state-wait").textContent = state === "waiting" && seconds > 0 ? ` · next try in ${seconds} s` : "";
-    $("login-state").textContent = shownRoom ? "" : `${text}${$("state-wait").textContent}`;
+    $("state-wait").textContent = seconds > 0 ? `· next try in ${seconds} s` : "";
+    $("login-wait").textContent = $("state-wait").textContent;
   };
+  $("login-state").textContent = text;
   tick();
-  if (state === "waiting") countdown = setInterval(tick, 500);
+  if (wait > 0) countdown = setInterval(tick, 500);
 }
 
 function showPeople() {
   $("people-count").textContent = people.count;
-  people.mark(target && !target.gone ? target.id : null);
-}
-
-function showTarget() {
-  $("target").hidden = !target;
-  $("target").classList.toggle("gone", Boolean(target?.gone));
-  const name = document.createElement("bdi");
-  name.textContent = target?.name ?? "";
-  $("target-text").replaceChildren(...(target?.gone ? [name, " has left"] : ["Privately to ", name]));
-  $("say-form").classList.toggle("private", Boolean(target));
-  $("text").placeholder = target ? `Only ${target.name} will see this` : "Write to everybody";
-  $("text-label").textContent = target ? `Private message to ${target.name}` : "Message to everybody in the room";
-  $("say-error").textContent = "";
-  people.mark(target && !target.gone ? target.id : null);
 }
 
 function showTitle() {
@@ -414,122 +381,47 @@ function showTitle() {
   $("icon").href = `data:image/svg+xml,${encodeURIComponent(icon)}`;
 }
 
-function leaveView() {
-  clearTimeout(noAnswer);
-  clearInterval(countdown);
-  shownRoom = null;
-  target = null;
-  unread = 0;
-  outbox.clear();
-  log.clear();
-  drawer(false);
-  if ($("room-dialog").open) $("room-dialog").close();
-  $("chat").hidden = true;
-  $("login").hidden = false;
-  $("join").disabled = false;
-  $("login-state").textContent = "";
-  showTitle();
-}
+const isDrawn = () => $("people-button").getAttribute("aria-expanded") === "true";
 
-const drawn = () => $("people-button").getAttribute("aria-expanded") === "true";
-
-/** The list of people as a drawer; on a wide window it is always there. */
+// The list of people as a drawer; on a wide window it is always there.
 function drawer(open) {
-  if (drawn() === open) return;
+  if (isDrawn() === open) return;
   $("people-button").setAttribute("aria-expanded", String(open));
   $("people").classList.toggle("open", open);
   $("shade").hidden = !open;
   if (open) {
-    if (me) connection.send(JSON.stringify({ type: "users" }));
+    if (me) tell({ type: "users" });
     $("people-close").focus();
   } else if ($("people").contains(document.activeElement)) {
     $("people-button").focus();
   }
 }
 
-const away = () => document.hidden || !document.hasFocus();
+const isAway = () => document.hidden || !document.hasFocus();
+
 function seen() {
-  if (away() || unread === 0) return;
+  if (isAway() || unread === 0) return;
   unread = 0;
   showTitle();
 }
 addEventListener("focus", seen);
 document.addEventListener("visibilitychange", seen);
 
-// On phones the keyboard covers the page instead of shrinking it; keep the composer above it.
+// On some phones the keyboard covers the page instead of shrinking it: keep the composer above it.
 const viewport = globalThis.visualViewport;
 viewport?.addEventListener("resize", () => {
+  if (viewport.scale !== 1) return;
   document.documentElement.style.setProperty("--height", `${viewport.height}px`);
-  if (viewport.scale === 1) scrollTo(0, 0);
+  scrollTo(0, 0);
 });
-
-// ---- small things
-
-const tidy = (text) => text.trim().replace(/\s+/g, " ");
-
-function wrongText(what, text, limit) {
-  const length = [...text].length;
-  if (length === 0) return `Please give a ${what}.`;
-  if (length > limit) return `A ${what} has at most ${limit} characters; this one has ${length}.`;
-  return null;
-}
-
-function mark(input, wrong) {
-  input.setAttribute("aria-invalid", String(Boolean(wrong)));
-}
-
-function stored(storage, key) {
-  try {
-    return JSON.parse(storage.getItem(key));
-  } catch {
-    return null;
-  }
-}
-
-function store(storage, key, value) {
-  try {
-    storage.setItem(key, JSON.stringify(value));
-  } catch {
-    // A browser that keeps nothing still chats.
-  }
-}
-
-function rooms() {
-  const kept = stored(localStorage, "chat-rooms");
-  const known = Array.isArray(kept) ? kept.filter((room) => typeof room === "string") : [];
-  return [...new Set([...known, "lobby"])];
-}
-
-function remember() {
-  store(sessionStorage, "chat-login", login);
-  store(localStorage, "chat-name", login.name);
-  store(localStorage, "chat-rooms", [login.room, ...rooms().filter((room) => room !== login.room)].slice(0, 6));
-  history.replaceState(null, "", `#${encodeURIComponent(login.room)}`);
-}
-
-function forget() {
-  store(sessionStorage, "chat-login", null);
-}
 
 // ---- begin
 
-function roomOfAddress() {
-  try {
-    return tidy(decodeURIComponent(location.hash.slice(1)));
-  } catch {
-    return "";
-  }
-}
-
-$("name").value = stored(localStorage, "chat-name") ?? "";
-$("room").value = roomOfAddress() || rooms()[0];
-for (const room of rooms()) $("rooms").append(new Option(room, room));
+for (const room of memory.rooms()) $("rooms").append(new Option(room, room));
+const before = memory.tabLogin();
+$("name").value = before?.name ?? memory.lastName();
+$("room").value = before?.room ?? (memory.addressRoom() || memory.rooms()[0]);
+composer.reset();
 showTitle();
-const before = stored(sessionStorage, "chat-login");
-if (before?.name && before?.room) {
-  $("name").value = before.name;
-  $("room").value = before.room;
-  enter(before);
-} else {
-  ($("name").value ? $("room") : $("name")).focus();
-}
+if (before) enter(before);
+else ($("name").value ? $("room") : $("name")).focus();

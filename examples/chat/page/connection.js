@@ -83,6 +83,13 @@ export class Connection {
     socket?.close(1000);
   }
 
+  /** This socket is of no use: away with it, and on with the next. */
+  giveUp() {
+    if (!this.#socket) return;
+    this.#drop().close();
+    this.#closed(1006, "");
+  }
+
   /** Whether the text was handed to an open socket. */
   send(text) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
@@ -143,8 +150,7 @@ export class Connection {
   #check() {
     const now = Date.now();
     if (this.#asked && now - this.#asked > PATIENCE) {
-      this.#drop()?.close();
-      this.#closed(1006, "");
+      this.giveUp();
     } else if (!this.#asked && now - this.#heard > QUIET) {
       this.#ask();
     }

@@ -3,37 +3,15 @@
 // Everything that people wrote is set as text, never as markup.
 // It follows the newest entry while the reader is at the end, and else says how much is new.
 
+import { workerHue } from "./balance.js";
+import { avatar, element } from "./element.js";
+
 const KEPT = 500;
 const SEEN = 1_000;
 const TOGETHER = 3 * 60_000;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
-
-/** An element with a class and text. */
-export function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-/** A steady hue for a name or an id. */
-export function hue(text) {
-  let hash = 2166136261;
-  for (const c of text) hash = Math.imul(hash ^ c.codePointAt(0), 16777619) >>> 0;
-  return hash % 360;
-}
-
-/** The round picture of a name: its initials on its colour. */
-export function avatar(name) {
-  const words = name.split(/[\s._-]+/).filter(Boolean);
-  const initials = words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
-  const made = element("span", "avatar", initials || "?");
-  made.style.setProperty("--hue", hue(name));
-  made.setAttribute("aria-hidden", "true");
-  return made;
-}
 
 export class Log {
   #scroller;
@@ -64,15 +42,17 @@ export class Log {
   /**
    * Adds a message, or confirms the one of the same `ref` that was waiting.
    * Events are delivered at least once, so one that was seen already is not shown again.
+   * `first` draws a line above it: nobody looks, and it is the first to be missed.
    * Returns whether it is new here.
    */
-  message(m) {
+  message(m, first = false) {
     const known = m.ref && this.#seen.get(m.ref);
     if (known) {
       if (known.dataset.pending !== undefined && !m.pending) this.#confirm(known, m);
       return false;
     }
     this.#date(m.time);
+    if (first) this.#divide();
     const item = element("li", "message");
     item.dataset.kind = m.kind;
     item.dataset.from = m.from;
@@ -129,14 +109,6 @@ export class Log {
     this.#add(item, "follow-if-there");
   }
 
-  /** Draws the line above the first message that comes while nobody looks. */
-  divide() {
-    this.#divider?.remove();
-    this.#divider = element("li", "divider new", "New");
-    this.#list.append(this.#divider);
-    this.#last = null;
-  }
-
   /** Empties the log: another room. */
   clear() {
     this.#list.replaceChildren();
@@ -154,6 +126,13 @@ export class Log {
     this.#scroll();
   }
 
+  #divide() {
+    this.#divider?.remove();
+    this.#divider = element("li", "divider new", "New");
+    this.#list.append(this.#divider);
+    this.#last = null;
+  }
+
   #confirm(item, m) {
     delete item.dataset.pending;
     this.#stamp(item, m);
@@ -167,7 +146,7 @@ export class Log {
     item.dataset.by = m.by;
     const by = item.querySelector(".by");
     by.textContent = `worker ${m.by.slice(0, 4)}`;
-    by.style.setProperty("--hue", hue(m.by));
+    by.style.setProperty("--hue", workerHue(m.by));
   }
 
   #date(time) {

@@ -3,7 +3,7 @@
 // Two people may have the same name (somebody who comes back is there twice until the old
 // connection is noticed to be gone), so those get the end of their client id beside it.
 
-import { avatar, element } from "./log.js";
+import { avatar, element } from "./element.js";
 
 export class People {
   #list;
@@ -53,6 +53,14 @@ export class People {
     if (!was && this.#extra > 0) this.#extra -= 1;
     this.#draw();
     return was;
+  }
+
+  /** Takes out all whose gateway is gone: the first twelve digits of a client id name it. */
+  removeGateway(gateway) {
+    for (const id of this.#names.keys()) {
+      if (id.startsWith(gateway)) this.#names.delete(id);
+    }
+    this.#draw();
   }
 
   /** Marks whom we write to privately, or nobody. */
