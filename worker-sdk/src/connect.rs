@@ -1,0 +1,142 @@
+//! The way to NATS: connecting, and coming back.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+
+use crate::{
+    Error, ErrorKind,
+    settings::{Credentials, Settings},
+};
+
+/// A dead server is noticed after about three of these.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connects, trying again for as long as NATS is not there; says so once.
+///
+/// Credentials that are refused end it at once.
+pub(crate) async fn connect(settings: &Settings) -> Result<Client, Error> {
+    let attempts = async {
+        let mut failed = 0_usize;
+        loop {
+            match attempt(settings).await {
+                Ok(client) => {
+                    if failed > 0 {
+                        tracing::info!("NATS is there now");
+                    }
+                    return Ok(client);
+                }
+                Err(error) if error.kind() == ErrorKind::Unreachable => {
+                    if failed == 0 {
+                        tracing::warn!(servers = ?settings.servers, %error, "NATS is not there yet, trying on");
+                    }
+                    failed += 1;
+                    tokio::time::sleep(pause(failed)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let Some(limit) = settings.connect_timeout else {
+        return attempts.await;
+    };
+    tokio::time::timeout(limit, attempts)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unreachable,
+                format!("NATS was not there within {limit:?}"),
+            ))
+        })
+}
+
+async fn attempt(settings: &Settings) -> Result<Client, Error> {
+    let connected = AtomicBool::new(false);
+    let mut options = ConnectOptions::new()
+        .name(&settings.name)
+        .ping_interval(PING_INTERVAL)
+        // Subjects are built in one place, from checked parts.
+        .skip_subject_validation(true)
+        .reconnect_delay_callback(|attempt| pause(attempt.saturating_sub(1)))
+        .event_callback(move |event| {
+            observe(&event, &connected);
+            std::future::ready(())
+        });
+    options = match &settings.credentials {
+        Credentials::None => options,
+        Credentials::User { name, password } => {
+            options.user_and_password(name.clone(), password.clone())
+        }
+        Credentials::Token(token) => options.token(token.clone()),
+        Credentials::Nkey(seed) => options.nkey(seed.clone()),
+        Credentials::Creds(creds) => options.credentials(creds).map_err(|e| {
+            Error::new(ErrorKind::Config, "the creds are not what NATS writes").with(e)
+        })?,
+    };
+    if let Some(ca) = &settings.ca_file {
+        options = options.add_root_certificates(ca.clone());
+    }
+    let servers: Vec<ServerAddr> = settings.servers.iter().map(|s| s.0.clone()).collect();
+    match options.connect(servers).await {
+        Ok(client) => Ok(client),
+        Err(error) => {
+            let (kind, says) = match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    (ErrorKind::Unauthorized, "NATS refused the credentials")
+                }
+                ConnectErrorKind::ServerParse => (ErrorKind::Config, "a NATS URL is not valid"),
+                _ => (ErrorKind::Unreachable, "NATS cannot be reached"),
+            };
+            Err(Error::new(kind, says).with(error))
+        }
+    }
+}
+
+/// Never nothing, or a server that closes every connection would be asked a thousand times a second.
+fn pause(failed: usize) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failed.min(10));
+    doubled
+        .min(LONGEST_PAUSE)
+        .mul_f64(rand::random_range(0.5..1.0))
+}
+
+fn observe(event: &Event, connected: &AtomicBool) {
+    match event {
+        Event::Connected => {
+            if connected.swap(true, Ordering::Relaxed) {
+                tracing::info!("connected to NATS again");
+            }
+        }
+        Event::Disconnected => tracing::warn!("the connection to NATS is lost, reconnecting"),
+        Event::LameDuckMode => tracing::info!("the NATS server is about to stop"),
+        Event::SlowConsumer(_) => {
+            tracing::error!("messages from NATS were dropped: this process does not keep up");
+        }
+        // A permission that is missing: nothing else tells of it.
+        Event::ServerError(error) => tracing::error!(%error, "NATS reports an error"),
+        Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
+        Event::Draining | Event::Closed => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_second_and_are_never_nothing() {
+        for failed in [0, 1, 2, 5, 20, usize::MAX] {
+            let pause = pause(failed);
+            assert!(
+                pause >= FIRST_PAUSE / 2 && pause <= LONGEST_PAUSE,
+                "{pause:?}"
+            );
+        }
+        assert!(pause(20) >= LONGEST_PAUSE / 2);
+    }
+}

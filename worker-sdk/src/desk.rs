@@ -1,0 +1,235 @@
+//! The desk: handles one batch of events with your hooks, and acks it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use wire::{Ack, AckStatus, ClientId, EventBatch, EventKind};
+
+use crate::{
+    BoxError, Client, Closed, Error, Events, Gateway, HandlerResult, Handshake, Message, Retry,
+    context::{self, Context},
+    ledger::{Ledger, Verdict, plain},
+    session::{Codec, Watch},
+};
+
+/// What a worker handles events with.
+pub(crate) struct Desk<E: Events> {
+    pub(crate) events: E,
+    pub(crate) gateway: Gateway,
+    codec: Codec<E::Session>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// What a worker did since its start.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Batches being handled now.
+    pub(crate) running: AtomicU64,
+    pub(crate) handled: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+/// How a batch went; the test entrance tells of it.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// What the events that failed said.
+    pub(crate) failures: Vec<String>,
+    /// A handler asked for its event again.
+    pub(crate) retry: bool,
+}
+
+/// One event of a batch.
+enum Occasion {
+    Connect,
+    Websocket(Handshake),
+    Message(Message),
+    Close(Closed),
+}
+
+/// How one event went.
+enum Outcome {
+    Fine,
+    Failed(String),
+    Retry,
+}
+
+impl<E: Events> Desk<E> {
+    pub(crate) fn new(events: E, gateway: Gateway) -> Result<Self, Error> {
+        Ok(Self {
+            events,
+            gateway,
+            codec: Codec::new()?,
+            ledger: Arc::default(),
+            tally: Arc::default(),
+        })
+    }
+
+    /// Handles a batch, unless it is one that runs or ran already, and acks it.
+    pub(crate) async fn handle(&self, kind: EventKind, batch: EventBatch) -> Report {
+        match self.ledger.begin(&batch, Instant::now()) {
+            Verdict::Run => {}
+            Verdict::Wait(ack) => {
+                self.ack(batch.client, Arc::new(ack));
+                return Report::default();
+            }
+            Verdict::Again(ack) => {
+                self.ack(batch.client, ack);
+                return Report::default();
+            }
+        }
+        let client = batch.client;
+        let (ack, report) = self.run(kind, batch).await;
+        let ack = self.ledger.finish(client, ack);
+        self.ack(client, ack);
+        report
+    }
+
+    /// Somebody else, please: all handlers are taken.
+    pub(crate) fn decline(&self, batch: &EventBatch) {
+        self.ack(batch.client, Arc::new(plain(batch, AckStatus::Busy)));
+    }
+
+    fn ack(&self, client: ClientId, ack: Arc<Ack>) {
+        self.gateway.link().outbox.ack(client.gateway, ack);
+    }
+
+    async fn run(&self, kind: EventKind, mut batch: EventBatch) -> (Ack, Report) {
+        let mut ack = plain(&batch, AckStatus::Done);
+        let mut report = Report::default();
+        let begun = self.codec.decode(&batch.session).and_then(|session| {
+            let watch = self.codec.watch(&session)?;
+            Ok((session, watch))
+        });
+        let (session, mut watch) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                for _ in 0..batch.len() {
+                    self.failed(&batch, &error.to_string(), &mut ack, &mut report);
+                }
+                return (ack, report);
+            }
+        };
+        let context = Context::new(batch.client, self.gateway.clone());
+        let mut client = Client {
+            session,
+            context: context.clone(),
+            uid: batch.uid.take(),
+            remote: std::mem::take(&mut batch.remote),
+            local: std::mem::take(&mut batch.local),
+            attempt: batch.attempt,
+        };
+        let messages = std::mem::take(&mut batch.messages);
+        let single = match kind {
+            EventKind::Connect => Some(Occasion::Connect),
+            EventKind::Websocket => Some(Occasion::Websocket(
+                batch.handshake.take().unwrap_or_default().into(),
+            )),
+            EventKind::Close => batch.close.take().map(|e| Occasion::Close(e.into())),
+            EventKind::Message => None,
+        };
+        let messages = messages.into_iter().map(|m| Occasion::Message(Message(m)));
+        for (done, occasion) in (0_u32..).zip(single.into_iter().chain(messages)) {
+            context.begin();
+            match self.one(&context, &mut client, &mut watch, occasion).await {
+                Outcome::Fine => {
+                    self.tally.handled.fetch_add(1, Ordering::Relaxed);
+                }
+                Outcome::Failed(says) => self.failed(&batch, &says, &mut ack, &mut report),
+                Outcome::Retry => {
+                    tracing::debug!(client = %batch.client, attempt = batch.attempt, "a handler asks for its event again");
+                    context.discard();
+                    ack.status = AckStatus::Retry;
+                    ack.handled = done;
+                    report.retry = true;
+                    break;
+                }
+            }
+        }
+        ack.session = watch.change().unwrap_or_else(|error| {
+            tracing::error!(client = %batch.client, %error, "the session's changes are lost");
+            None
+        });
+        ack.commands = context.take();
+        (ack, report)
+    }
+
+    async fn one(
+        &self,
+        context: &Arc<Context>,
+        client: &mut Client<E::Session>,
+        watch: &mut Watch<E::Session>,
+        occasion: Occasion,
+    ) -> Outcome {
+        let hook = async {
+            match occasion {
+                Occasion::Connect => self.events.on_connect(client).await,
+                Occasion::Websocket(handshake) => {
+                    self.events.on_websocket_connect(client, &handshake).await
+                }
+                Occasion::Message(message) => self.events.on_message(client, message).await,
+                Occasion::Close(close) => self.events.on_close(client, &close).await,
+            }
+        };
+        let failed = match context::run(context, hook).await {
+            Ok(result) => {
+                if let Err(error) = &result
+                    && Retry::is_behind(error)
+                {
+                    return Outcome::Retry;
+                }
+                match (result, watch.commit(&client.session)) {
+                    (Ok(()), Ok(())) => return Outcome::Fine,
+                    (Err(error), Ok(())) => return Outcome::Failed(chain(&error)),
+                    (_, Err(error)) => error.to_string(),
+                }
+            }
+            Err(said) => format!("the handler panicked: {said}"),
+        };
+        match watch.restore() {
+            Ok(session) => {
+                client.session = session;
+                Outcome::Failed(failed)
+            }
+            Err(error) => Outcome::Failed(format!("{failed}; and then {error}")),
+        }
+    }
+
+    fn failed(&self, batch: &EventBatch, says: &str, ack: &mut Ack, report: &mut Report) {
+        tracing::error!(client = %batch.client, attempt = batch.attempt, error = says, "an event failed");
+        self.tally.handled.fetch_add(1, Ordering::Relaxed);
+        self.tally.failed.fetch_add(1, Ordering::Relaxed);
+        ack.failed += 1;
+        report.failures.push(says.to_owned());
+    }
+}
+
+/// An error with its sources, which many an error leaves out of its own text.
+pub(crate) fn chain(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let says = source.to_string();
+        if !text.contains(&says) {
+            text.push_str(": ");
+            text.push_str(&says);
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// Runs a hook that belongs to no client; `Err` says what went wrong.
+pub(crate) async fn hook(run: impl Future<Output = HandlerResult>) -> Result<(), String> {
+    use futures_util::FutureExt;
+    match std::panic::AssertUnwindSafe(run).catch_unwind().await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(panic) => Err(format!("it panicked: {}", context::said(&*panic))),
+    }
+}

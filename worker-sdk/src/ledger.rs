@@ -1,0 +1,277 @@
+//! The ledger: which batches this worker is at, and which it finished lately.
+//!
+//! A batch that comes again is not handled twice where that can be helped: while it still runs, the
+//! gateway is told so and the newest delivery gets the ack; if it is finished, it gets the same ack.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use rustc_hash::FxHashMap;
+use wire::{Ack, AckStatus, ClientId, EventBatch};
+
+use crate::outbox;
+
+/// How many finished batches are remembered.
+const REMEMBERED: usize = 4096;
+/// How many bytes of acks are remembered; the oldest go first.
+const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    /// Client ids are random, so the hash need not be hard to guess.
+    entries: FxHashMap<ClientId, Entry>,
+    finished: VecDeque<(ClientId, u64)>,
+    bytes: usize,
+}
+
+enum Entry {
+    Running {
+        seq: u64,
+        attempt: u32,
+        since: Instant,
+    },
+    Finished(Arc<Ack>),
+}
+
+/// What to do with a batch that arrived.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// Handle it, then [`Ledger::finish`] it.
+    Run,
+    /// It, or an older one of the client, is being handled here: send this ack.
+    Wait(Ack),
+    /// It was handled before: send this ack.
+    Again(Arc<Ack>),
+}
+
+impl Ledger {
+    /// A batch arrived.
+    pub(crate) fn begin(&self, batch: &EventBatch, now: Instant) -> Verdict {
+        let mut book = self.lock();
+        match book.entries.get_mut(&batch.client) {
+            Some(Entry::Running { seq, attempt, .. }) if *seq == batch.seq => {
+                *attempt = batch.attempt.max(*attempt);
+                return Verdict::Wait(plain(batch, AckStatus::Progress));
+            }
+            // One client's events never run at the same time. The gateway got tired of the older
+            // batch; this one must wait for it, here or elsewhere.
+            Some(Entry::Running { .. }) => return Verdict::Wait(plain(batch, AckStatus::Busy)),
+            Some(Entry::Finished(ack)) if ack.seq == batch.seq => {
+                let mut again = Ack::clone(ack);
+                again.attempt = batch.attempt;
+                return Verdict::Again(Arc::new(again));
+            }
+            Some(Entry::Finished(_)) | None => {}
+        }
+        book.forget(batch.client);
+        let running = Entry::Running {
+            seq: batch.seq,
+            attempt: batch.attempt,
+            since: now,
+        };
+        book.entries.insert(batch.client, running);
+        Verdict::Run
+    }
+
+    /// A batch is done: its ack, for the newest delivery.
+    pub(crate) fn finish(&self, client: ClientId, mut ack: Ack) -> Arc<Ack> {
+        let mut book = self.lock();
+        if let Some(Entry::Running { attempt, .. }) = book.entries.remove(&client) {
+            ack.attempt = attempt;
+        }
+        let ack = Arc::new(ack);
+        // What is to come again must be handled again.
+        if ack.status == AckStatus::Done {
+            book.remember(client, &ack);
+        }
+        ack
+    }
+
+    /// Progress of all batches that run for so long already, and are not told of since.
+    pub(crate) fn progress(&self, after: Duration, now: Instant) -> Vec<(ClientId, Ack)> {
+        let mut late = Vec::new();
+        for (client, entry) in &mut self.lock().entries {
+            if let Entry::Running {
+                seq,
+                attempt,
+                since,
+            } = entry
+                && now.duration_since(*since) >= after
+            {
+                *since = now;
+                late.push((
+                    *client,
+                    status(*client, *seq, *attempt, AckStatus::Progress),
+                ));
+            }
+        }
+        late
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn remember(&mut self, client: ClientId, ack: &Arc<Ack>) {
+        self.bytes += outbox::weight(ack);
+        self.finished.push_back((client, ack.seq));
+        self.entries.insert(client, Entry::Finished(ack.clone()));
+        while self.finished.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES {
+            let Some((client, seq)) = self.finished.pop_front() else {
+                break;
+            };
+            if matches!(self.entries.get(&client), Some(Entry::Finished(ack)) if ack.seq == seq) {
+                self.forget(client);
+            }
+        }
+    }
+
+    fn forget(&mut self, client: ClientId) {
+        if let Some(Entry::Finished(ack)) = self.entries.remove(&client) {
+            self.bytes -= outbox::weight(&ack);
+        }
+    }
+}
+
+/// An ack that only says how things stand.
+pub(crate) fn plain(batch: &EventBatch, says: AckStatus) -> Ack {
+    status(batch.client, batch.seq, batch.attempt, says)
+}
+
+fn status(client: ClientId, seq: u64, attempt: u32, status: AckStatus) -> Ack {
+    Ack {
+        conn: client.conn,
+        seq,
+        attempt,
+        status,
+        handled: 0,
+        failed: 0,
+        session: None,
+        commands: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{ConnId, GatewayId, Session};
+
+    use super::*;
+
+    fn batch(conn: u32, seq: u64, attempt: u32) -> EventBatch {
+        EventBatch {
+            client: ClientId {
+                gateway: GatewayId::from_bytes([7; 6]),
+                conn: ConnId(conn),
+            },
+            seq,
+            attempt,
+            remote: String::new(),
+            local: String::new(),
+            uid: None,
+            session: Session::default(),
+            version: 0,
+            messages: Vec::new(),
+            handshake: None,
+            close: None,
+        }
+    }
+
+    fn run(ledger: &Ledger, batch: &EventBatch, says: AckStatus) -> Arc<Ack> {
+        assert_eq!(ledger.begin(batch, Instant::now()), Verdict::Run);
+        ledger.finish(batch.client, plain(batch, says))
+    }
+
+    #[test]
+    fn a_batch_that_comes_again_while_it_runs_is_acked_for_its_newest_delivery() {
+        let ledger = Ledger::default();
+        let now = Instant::now();
+        assert_eq!(ledger.begin(&batch(1, 5, 1), now), Verdict::Run);
+        let again = batch(1, 5, 2);
+        let told = plain(&again, AckStatus::Progress);
+        assert_eq!(ledger.begin(&again, now), Verdict::Wait(told));
+        let done = ledger.finish(again.client, plain(&batch(1, 5, 1), AckStatus::Done));
+        assert_eq!(done.attempt, 2);
+    }
+
+    #[test]
+    fn a_finished_batch_gets_the_same_ack_and_the_next_one_runs() {
+        let ledger = Ledger::default();
+        let first = run(&ledger, &batch(1, 1, 1), AckStatus::Done);
+        let mut same = Ack::clone(&first);
+        same.attempt = 2;
+        assert_eq!(
+            ledger.begin(&batch(1, 1, 2), Instant::now()),
+            Verdict::Again(Arc::new(same))
+        );
+        run(&ledger, &batch(1, 2, 1), AckStatus::Done);
+    }
+
+    #[test]
+    fn what_is_to_be_retried_runs_again() {
+        let ledger = Ledger::default();
+        run(&ledger, &batch(1, 1, 1), AckStatus::Retry);
+        run(&ledger, &batch(1, 1, 2), AckStatus::Done);
+    }
+
+    #[test]
+    fn two_batches_of_one_client_never_run_at_once() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.begin(&batch(1, 1, 1), Instant::now()), Verdict::Run);
+        let next = batch(1, 2, 1);
+        let busy = plain(&next, AckStatus::Busy);
+        assert_eq!(ledger.begin(&next, Instant::now()), Verdict::Wait(busy));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_bytes() {
+        let ledger = Ledger::default();
+        let count = REMEMBERED as u32;
+        for conn in 0..count + 10 {
+            run(&ledger, &batch(conn, 1, 1), AckStatus::Done);
+        }
+        assert_eq!(ledger.lock().entries.len(), REMEMBERED);
+        assert_eq!(ledger.begin(&batch(9, 1, 2), Instant::now()), Verdict::Run);
+        assert!(matches!(
+            ledger.begin(&batch(10, 1, 2), Instant::now()),
+            Verdict::Again(_)
+        ));
+
+        let ledger = Ledger::default();
+        for conn in 0..100 {
+            let batch = batch(conn, 1, 1);
+            let mut ack = plain(&batch, AckStatus::Done);
+            let message = wire::Payload::Binary(vec![0; 1024 * 1024].into());
+            ack.commands = vec![wire::Command::Send(message)];
+            assert_eq!(ledger.begin(&batch, Instant::now()), Verdict::Run);
+            ledger.finish(batch.client, ack);
+        }
+        let book = ledger.lock();
+        assert!(book.bytes <= REMEMBERED_BYTES && book.entries.len() == 15);
+    }
+
+    #[test]
+    fn progress_is_told_of_batches_that_take_long_once_an_interval() {
+        let ledger = Ledger::default();
+        let (start, after) = (Instant::now(), Duration::from_secs(3));
+        ledger.begin(&batch(1, 1, 1), start);
+        ledger.begin(&batch(2, 1, 1), start + after / 2);
+        assert!(ledger.progress(after, start + after / 2).is_empty());
+        let late = ledger.progress(after, start + after);
+        assert_eq!(late.len(), 1);
+        assert_eq!(
+            (late[0].1.conn, late[0].1.status),
+            (ConnId(1), AckStatus::Progress)
+        );
+        assert_eq!(ledger.progress(after, start + after * 3 / 2).len(), 1);
+    }
+}

@@ -1,0 +1,187 @@
+//! The link: what a process and its bus have between them.
+//!
+//! Every handle of a process shares one: the way out ([`Outbox`]), the calls that wait for answers
+//! ([`Replies`]) and the gateways that are known ([`Roster`]).
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::StatusCode;
+use futures_util::StreamExt;
+use tokio::task::AbortHandle;
+use wire::{GatewayId, Subjects, WorkerId};
+
+use crate::{
+    Error, ErrorKind, connect,
+    outbox::{Letter, OVERHEAD, Outbox, Queue},
+    replies::{Replies, Reply},
+    roster::Roster,
+    settings::Settings,
+    testing::Hub,
+};
+
+pub(crate) struct Link {
+    pub(crate) id: WorkerId,
+    pub(crate) subjects: Subjects,
+    pub(crate) outbox: Outbox,
+    pub(crate) replies: Arc<Replies>,
+    pub(crate) roster: Roster,
+    pub(crate) query_timeout: Duration,
+    way: Way,
+}
+
+enum Way {
+    Nats {
+        client: async_nats::Client,
+        inbox: AbortHandle,
+    },
+    Memory,
+}
+
+impl Link {
+    /// Connects, see [`connect::connect`].
+    pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Self>, Error> {
+        let client = connect::connect(settings).await?;
+        let id = WorkerId::from_bytes(rand::random());
+        let subjects = Subjects::new(settings.prefix.clone());
+        let replies = Replies::new(client.new_inbox());
+        let queue = Arc::new(Queue::new(settings.outbox_limit));
+
+        let mut answers = client
+            .subscribe(replies.subject())
+            .await
+            .map_err(cannot_subscribe)?;
+        let waiting = replies.clone();
+        let inbox = tokio::spawn(async move {
+            while let Some(message) = answers.next().await {
+                let nobody = message.status == Some(StatusCode::NO_RESPONDERS);
+                waiting.deliver(&message.subject, nobody, &message.payload);
+            }
+        })
+        .abort_handle();
+        tokio::spawn(queue.clone().drain(client.clone(), id, subjects.clone()));
+
+        Ok(Arc::new(Self {
+            id,
+            subjects,
+            outbox: Outbox::Nats(queue),
+            replies,
+            roster: Roster::default(),
+            query_timeout: settings.query_timeout,
+            way: Way::Nats { client, inbox },
+        }))
+    }
+
+    /// A link to the in-memory gateway of the test entrance.
+    pub(crate) fn memory(hub: Arc<Hub>) -> Arc<Self> {
+        Arc::new(Self {
+            id: WorkerId::from_bytes(rand::random()),
+            subjects: hub.subjects.clone(),
+            replies: hub.replies.clone(),
+            roster: Roster::fixed(hub.gateway),
+            outbox: Outbox::Memory(hub),
+            query_timeout: Duration::from_secs(3),
+            way: Way::Memory,
+        })
+    }
+
+    /// Publishes without waiting for anything.
+    pub(crate) fn publish(&self, subject: String, payload: Vec<u8>) -> Result<(), Error> {
+        self.check_len(payload.len())?;
+        self.outbox.publish(Letter {
+            subject,
+            reply: None,
+            payload,
+        })
+    }
+
+    /// Publishes with a subject for answers.
+    pub(crate) fn ask(
+        &self,
+        subject: String,
+        reply: String,
+        payload: Vec<u8>,
+    ) -> Result<(), Error> {
+        self.check_len(payload.len())?;
+        self.outbox.publish(Letter {
+            subject,
+            reply: Some(reply),
+            payload,
+        })
+    }
+
+    /// Whether a message of so many bytes may travel.
+    pub(crate) fn check_len(&self, len: usize) -> Result<(), Error> {
+        let most = match &self.way {
+            Way::Nats { client, .. } => client.max_payload(),
+            Way::Memory => 1024 * 1024,
+        };
+        if len + OVERHEAD > most {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("{len} bytes do not fit a message of at most {most}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The NATS client; none in the test entrance.
+    pub(crate) fn nats(&self) -> Option<&async_nats::Client> {
+        match &self.way {
+            Way::Nats { client, .. } => Some(client),
+            Way::Memory => None,
+        }
+    }
+
+    pub(crate) async fn subscribe(&self, subject: String) -> Result<async_nats::Subscriber, Error> {
+        let nats = self.nats().ok_or_else(nothing_to_subscribe_to)?;
+        nats.subscribe(subject).await.map_err(cannot_subscribe)
+    }
+
+    pub(crate) async fn queue_subscribe(
+        &self,
+        subject: String,
+        group: String,
+    ) -> Result<async_nats::Subscriber, Error> {
+        let nats = self.nats().ok_or_else(nothing_to_subscribe_to)?;
+        nats.queue_subscribe(subject, group)
+            .await
+            .map_err(cannot_subscribe)
+    }
+
+    /// Resolves when the server has processed everything that was published and subscribed before,
+    /// and everything it had sent by then has been received.
+    pub(crate) async fn round_trip(&self) -> Result<(), Error> {
+        if let Outbox::Nats(queue) = &self.outbox {
+            queue.flush().await?;
+            let mut call = self.replies.open();
+            self.publish(call.subject(), Vec::new())?;
+            while !matches!(call.next().await, Some(Reply::Echo) | None) {}
+        }
+        Ok(())
+    }
+
+    /// The gateways that are there.
+    pub(crate) async fn gateways(&self) -> Result<Vec<GatewayId>, Error> {
+        self.roster.watch(self).await?;
+        Ok(self.roster.gateways())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Way::Nats { inbox, .. } = &self.way {
+            inbox.abort();
+        }
+        if let Outbox::Nats(queue) = &self.outbox {
+            queue.close();
+        }
+    }
+}
+
+fn cannot_subscribe(error: async_nats::SubscribeError) -> Error {
+    Error::new(ErrorKind::Closed, "cannot subscribe").with(error)
+}
+
+fn nothing_to_subscribe_to() -> Error {
+    Error::new(ErrorKind::Closed, "the in-memory gateway has no NATS")
+}

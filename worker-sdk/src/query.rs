@@ -1,0 +1,302 @@
+//! Queries: who is there, and how many.
+//!
+//! One request goes out, and the roster says which gateways must answer it. The answer names those
+//! that did not.
+
+use std::collections::HashSet;
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, timeout_at};
+use wire::{
+    Answer, AnswerError, ClientId, ClientInfo, Command, ConnId, Fields, GatewayId, Query, Request,
+    RequestKind,
+};
+
+use crate::{
+    Error, ErrorKind, Target, context, link::Link, replies::Reply, session::Codec, target::Whom,
+};
+
+/// How many clients a page of a list has at the most.
+const PAGE: u32 = 1000;
+
+/// How many clients a target has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// Those of the gateways that answered.
+    pub total: u64,
+    /// Gateways that did not answer in time; empty if the total is complete.
+    pub missing: Vec<GatewayId>,
+}
+
+/// The clients of a target, ordered by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listing<S = ()> {
+    /// Those of the gateways that answered.
+    pub clients: Vec<ClientEntry<S>>,
+    /// Gateways that did not answer in time; empty if the list is complete.
+    pub missing: Vec<GatewayId>,
+}
+
+/// One client of a [`Listing`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientEntry<S = ()> {
+    /// The client.
+    pub id: ClientId,
+    /// The uid that is bound to it.
+    pub uid: Option<String>,
+    /// Its session, as it is at the gateway; `()` where it was not asked for.
+    pub session: S,
+}
+
+impl Target {
+    /// How many clients there are.
+    pub async fn count(&self) -> Result<Count, Error> {
+        let kind = RequestKind::Query(Query::Count);
+        if let Whom::Client(_) = self.whom()? {
+            let answer = self.ask(kind).await?;
+            return Ok(Count {
+                total: answer.map_or(0, |a| a.count),
+                missing: Vec::new(),
+            });
+        }
+        let (answers, missing) = self.survey(kind).await?;
+        Ok(Count {
+            total: answers.iter().map(|a| a.count).sum(),
+            missing,
+        })
+    }
+
+    /// Whether there is a client at all.
+    ///
+    /// If nobody is, NATS knows at once. [`ErrorKind::Timeout`] if no client was found, but not
+    /// every gateway answered.
+    pub async fn is_online(&self) -> Result<bool, Error> {
+        if let Whom::Uid(_) | Whom::Group(_) = self.whom()? {
+            match self.ask(RequestKind::Query(Query::Count)).await? {
+                None => return Ok(false),
+                Some(answer) if answer.count > 0 => return Ok(true),
+                // A gateway listens for a while after its last client left: ask them all.
+                Some(_) => {}
+            }
+        }
+        let count = self.count().await?;
+        if count.total == 0 && !count.missing.is_empty() {
+            return Err(missing(&count.missing));
+        }
+        Ok(count.total > 0)
+    }
+
+    /// Who they are, with their uids.
+    pub async fn clients(&self) -> Result<Listing, Error> {
+        let fields = Fields {
+            uid: true,
+            ..Fields::default()
+        };
+        self.list(fields).await
+    }
+
+    /// Who they are, with their uids and sessions.
+    pub async fn clients_with_sessions<S>(&self) -> Result<Listing<S>, Error>
+    where
+        S: Serialize + DeserializeOwned + Default,
+    {
+        let fields = Fields {
+            uid: true,
+            session: true,
+            ..Fields::default()
+        };
+        self.list(fields).await
+    }
+
+    async fn list<S>(&self, fields: Fields) -> Result<Listing<S>, Error>
+    where
+        S: Serialize + DeserializeOwned + Default,
+    {
+        let page = |after| {
+            RequestKind::Query(Query::List {
+                fields,
+                after,
+                limit: PAGE,
+            })
+        };
+        let (answers, mut missing) = match self.whom()? {
+            Whom::Client(_) => (Vec::from_iter(self.ask(page(None)).await?), Vec::new()),
+            _ => self.survey(page(None)).await?,
+        };
+        let mut found: Vec<ClientInfo> = Vec::new();
+        for mut answer in answers {
+            loop {
+                found.append(&mut answer.clients);
+                let Some(next) = answer.next else { break };
+                match self.next_page(answer.gateway, page(Some(next)), next).await {
+                    Ok(Some(more)) => answer = more,
+                    // Gone, with the rest of its clients.
+                    Ok(None) => break,
+                    Err(error) if error.kind() == ErrorKind::Timeout => {
+                        missing.push(answer.gateway);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        found.sort_by_key(|info| info.client);
+        let codec = Codec::<S>::new()?;
+        let clients = found
+            .into_iter()
+            .map(|info| {
+                Ok(ClientEntry {
+                    id: info.client,
+                    uid: info.uid.map(|uid| uid.to_string()),
+                    session: codec.decode(&info.session)?,
+                })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Listing { clients, missing })
+    }
+
+    async fn next_page(
+        &self,
+        gateway: GatewayId,
+        kind: RequestKind,
+        after: ConnId,
+    ) -> Result<Option<Answer>, Error> {
+        let link = self.gateway.link();
+        let request = self.request_elsewhere(kind)?;
+        let answer = one(link, link.subjects.gateway(gateway), &request).await?;
+        match answer {
+            Some(answer) if answer.next.is_some_and(|next| next <= after) => Err(Error::new(
+                ErrorKind::Refused,
+                format!("gateway {gateway} gives the same page again"),
+            )),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Issues a command and waits for those who have such clients.
+    pub(crate) async fn await_command(&self, command: Command) -> Result<u64, Error> {
+        let link = self.gateway.link();
+        let (subject, request) = self.request(RequestKind::Command(command))?;
+        let gateways: Vec<GatewayId> = match self.whom()? {
+            Whom::Client(_) => {
+                let answer = one(link, subject, &request).await?;
+                return Ok(answer.map_or(0, |a| a.count));
+            }
+            Whom::All => {
+                context::overtaking();
+                link.gateways().await?
+            }
+            // Only gateways with such clients hear it, so find out first who they are.
+            Whom::Uid(_) | Whom::Group(_) => {
+                let (answers, missing) = self.survey(RequestKind::Query(Query::Count)).await?;
+                let with = |a: &Answer| (a.count > 0).then_some(a.gateway);
+                answers.iter().filter_map(with).chain(missing).collect()
+            }
+        };
+        let (answers, silent) = many(link, subject, &request, gateways).await?;
+        if !silent.is_empty() {
+            return Err(missing(&silent));
+        }
+        Ok(answers.iter().map(|a| a.count).sum())
+    }
+
+    /// Asks on the target's own subject; the first answer, `None` if nobody is there.
+    async fn ask(&self, kind: RequestKind) -> Result<Option<Answer>, Error> {
+        let (subject, request) = self.request(kind)?;
+        one(self.gateway.link(), subject, &request).await
+    }
+
+    /// Asks every gateway; the answers, and who gave none.
+    async fn survey(&self, kind: RequestKind) -> Result<(Vec<Answer>, Vec<GatewayId>), Error> {
+        let link = self.gateway.link();
+        let request = self.request_elsewhere(kind)?;
+        context::overtaking();
+        let gateways = link.gateways().await?;
+        many(link, link.subjects.all(), &request, gateways).await
+    }
+}
+
+/// The first answer to a request; `None` if nobody is there.
+async fn one(link: &Link, subject: String, request: &Request) -> Result<Option<Answer>, Error> {
+    context::overtaking();
+    let mut call = link.replies.open();
+    link.ask(subject, call.subject(), wire::encode(request))?;
+    let deadline = Instant::now() + link.query_timeout;
+    loop {
+        match timeout_at(deadline, call.next()).await {
+            Ok(Some(Reply::Answer(answer))) => return check(answer).map(Some).or_else(gone),
+            Ok(Some(Reply::Nobody) | None) => return Ok(None),
+            Ok(Some(Reply::Echo)) => {}
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("no answer within {:?}", link.query_timeout),
+                ));
+            }
+        }
+    }
+}
+
+/// The answers of these gateways, and of any others that answer meanwhile; then who gave none.
+async fn many(
+    link: &Link,
+    subject: String,
+    request: &Request,
+    gateways: Vec<GatewayId>,
+) -> Result<(Vec<Answer>, Vec<GatewayId>), Error> {
+    context::overtaking();
+    let mut call = link.replies.open();
+    link.ask(subject, call.subject(), wire::encode(request))?;
+    let deadline = Instant::now() + link.query_timeout;
+    let mut open: HashSet<GatewayId> = gateways.into_iter().collect();
+    let mut answers = Vec::new();
+    while !open.is_empty() {
+        match timeout_at(deadline, call.next()).await {
+            Ok(Some(Reply::Answer(answer))) => {
+                open.remove(&answer.gateway);
+                match check(answer) {
+                    Ok(answer) => answers.push(answer),
+                    Err(error) => gone(error).map(|_: Option<Answer>| ())?,
+                }
+            }
+            Ok(Some(Reply::Echo)) => {}
+            Ok(Some(Reply::Nobody) | None) | Err(_) => break,
+        }
+    }
+    // Who left the roster meanwhile has no clients any more.
+    let there = link.gateways().await?;
+    open.retain(|gateway| there.contains(gateway));
+    Ok((answers, open.into_iter().collect()))
+}
+
+fn check(answer: Answer) -> Result<Answer, AnswerError> {
+    match answer.error {
+        None => Ok(answer),
+        Some(error) => Err(error),
+    }
+}
+
+/// That a client is gone is an answer like any other.
+fn gone<T>(error: AnswerError) -> Result<Option<T>, Error> {
+    match error {
+        AnswerError::NoClient => Ok(None),
+        AnswerError::SessionTooLarge => Err(Error::new(
+            ErrorKind::Session,
+            "the session would grow over its limit",
+        )),
+        AnswerError::Malformed | AnswerError::Other => Err(Error::new(
+            ErrorKind::Refused,
+            "a gateway does not understand the request",
+        )),
+    }
+}
+
+fn missing(gateways: &[GatewayId]) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("gateways that did not answer: {gateways:?}"),
+    )
+}

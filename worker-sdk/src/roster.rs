@@ -1,0 +1,230 @@
+//! The roster: which gateways are there, from their beats.
+//!
+//! Nothing listens until somebody wants to know.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::connection::State;
+use futures_util::StreamExt;
+use tokio::{
+    sync::{OnceCell, mpsc, watch},
+    task::AbortHandle,
+    time::Instant,
+};
+use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, beat};
+
+use crate::{Error, link::Link};
+
+/// After so long without a beat a gateway is gone.
+const GONE: Duration = Duration::from_millis(beat::INTERVAL_MS * beat::MISSES);
+/// Answers to `who` come within 50 ms and a round trip.
+const SETTLE: Duration = Duration::from_millis(150);
+/// Who does not answer `who` beats within a second all the same.
+const FIRST_BEAT: Duration = Duration::from_millis(beat::INTERVAL_MS + 200);
+/// Lost gateways that wait to be told of; more are only logged.
+const LOST: usize = 1024;
+
+/// Who is there.
+#[derive(Default)]
+pub(crate) struct Roster {
+    book: Arc<Mutex<Book>>,
+    watching: OnceCell<AbortHandle>,
+}
+
+#[derive(Default)]
+struct Book {
+    processes: HashMap<ProcessId, Process>,
+    /// The only gateway, in the test entrance.
+    fixed: Option<GatewayId>,
+    /// Who wants to know of gateways that vanish.
+    lost: Option<mpsc::Sender<GatewayId>>,
+}
+
+struct Process {
+    gateways: Vec<GatewayId>,
+    heard: Instant,
+}
+
+impl Roster {
+    /// A roster that has one gateway, always.
+    pub(crate) fn fixed(gateway: GatewayId) -> Self {
+        let roster = Self::default();
+        lock(&roster.book).fixed = Some(gateway);
+        roster
+    }
+
+    /// Listens to beats from now on, and resolves when those who are there had time to speak.
+    pub(crate) async fn watch(&self, link: &Link) -> Result<(), Error> {
+        if lock(&self.book).fixed.is_some() {
+            return Ok(());
+        }
+        let watch = async {
+            let mut beats = link.subscribe(link.subjects.gateway_beats()).await?;
+            link.publish(link.subjects.who(), Vec::new())?;
+            let (heard_one, mut heard) = watch::channel(false);
+            let book = self.book.clone();
+            let nats = link.nats().cloned();
+            let task = tokio::spawn(async move {
+                let mut sweep = tokio::time::interval(GONE / 6);
+                loop {
+                    tokio::select! {
+                        biased;
+                        message = beats.next() => {
+                            let Some(message) = message else { return };
+                            match wire::decode::<GatewayBeat>(&message.payload) {
+                                Ok(beat) => lock(&book).hear(&beat, Instant::now()),
+                                Err(error) => tracing::debug!(%error, "a beat does not decode"),
+                            }
+                            heard_one.send_replace(true);
+                        }
+                        _ = sweep.tick() => {
+                            let (mut book, now) = (lock(&book), Instant::now());
+                            let cut_off = nats.as_ref().is_none_or(|nats| {
+                                nats.connection_state() != State::Connected
+                            });
+                            if cut_off {
+                                // Silence says nothing of the others while it is we who hear nobody.
+                                book.excuse(now);
+                            }
+                            book.sweep(now);
+                        }
+                    }
+                }
+            });
+            tokio::time::sleep(SETTLE).await;
+            if !*heard.borrow() {
+                // Nobody yet: either there is no gateway, or it takes no part in `who`.
+                let first = tokio::time::timeout(FIRST_BEAT, heard.changed()).await;
+                if first.is_ok() {
+                    tokio::time::sleep(SETTLE).await;
+                }
+            }
+            Ok(task.abort_handle())
+        };
+        self.watching.get_or_try_init(|| watch).await.map(|_| ())
+    }
+
+    /// The gateways that are there now.
+    pub(crate) fn gateways(&self) -> Vec<GatewayId> {
+        let book = lock(&self.book);
+        let known = book.processes.values().flat_map(|p| &p.gateways).copied();
+        book.fixed.into_iter().chain(known).collect()
+    }
+
+    /// Is told of each gateway that vanishes without a goodbye.
+    pub(crate) fn lost(&self) -> mpsc::Receiver<GatewayId> {
+        let (sender, receiver) = mpsc::channel(LOST);
+        lock(&self.book).lost = Some(sender);
+        receiver
+    }
+}
+
+impl Drop for Roster {
+    fn drop(&mut self) {
+        if let Some(task) = self.watching.get() {
+            task.abort();
+        }
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Book {
+    fn hear(&mut self, beat: &GatewayBeat, now: Instant) {
+        if beat.state == NodeState::Leaving {
+            self.processes.remove(&beat.process);
+            return;
+        }
+        let gateways = beat.shards.iter().map(|shard| shard.gateway).collect();
+        let process = Process {
+            gateways,
+            heard: now,
+        };
+        self.processes.insert(beat.process, process);
+    }
+
+    fn excuse(&mut self, now: Instant) {
+        for process in self.processes.values_mut() {
+            process.heard = now;
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let lost = &self.lost;
+        self.processes.retain(|id, process| {
+            let there = now.duration_since(process.heard) < GONE;
+            if !there {
+                tracing::warn!(process = %id, gateways = ?process.gateways, "a gateway is gone without a goodbye");
+                for gateway in &process.gateways {
+                    // Nobody wants to know, or cannot keep up: see LOST.
+                    let _ = lost.as_ref().map(|lost| lost.try_send(*gateway));
+                }
+            }
+            there
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::beat::ShardBeat;
+
+    use super::*;
+
+    fn beat(process: u8, state: NodeState) -> GatewayBeat {
+        let shard = |n| ShardBeat {
+            gateway: GatewayId::from_bytes([process, n, 0, 0, 0, 0]),
+            clients: 0,
+            uids: 0,
+            groups: 0,
+        };
+        GatewayBeat {
+            process: ProcessId::from_bytes([process; 6]),
+            state,
+            version: "1".into(),
+            host: String::new(),
+            started: 0,
+            shards: vec![shard(0), shard(1)],
+        }
+    }
+
+    #[test]
+    fn a_silent_gateway_is_lost_and_one_that_says_goodbye_is_not() {
+        let roster = Roster::default();
+        let mut lost = roster.lost();
+        let mut book = lock(&roster.book);
+        let start = Instant::now();
+        book.hear(&beat(1, NodeState::Ready), start);
+        book.hear(&beat(2, NodeState::Ready), start);
+        book.hear(&beat(2, NodeState::Leaving), start);
+        book.sweep(start + GONE - Duration::from_millis(1));
+        assert_eq!(book.processes.len(), 1);
+        assert!(lost.try_recv().is_err());
+
+        book.sweep(start + GONE);
+        assert!(book.processes.is_empty());
+        let gone: Vec<_> = std::iter::from_fn(|| lost.try_recv().ok()).collect();
+        assert_eq!(gone.len(), 2, "each shard is a gateway");
+        assert!(gone.iter().all(|id| id.as_bytes()[0] == 1));
+    }
+
+    #[test]
+    fn after_our_own_connection_was_away_everybody_has_time_to_beat_again() {
+        let mut book = Book::default();
+        let start = Instant::now();
+        book.hear(&beat(1, NodeState::Draining), start);
+        book.excuse(start + GONE * 2);
+        book.sweep(start + GONE * 2);
+        assert_eq!(
+            book.processes.len(),
+            1,
+            "a draining gateway still has clients"
+        );
+    }
+}
