@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use worker_sdk::{
-    Client, ClientId, Closed, Error, ErrorKind, Events, Gateway, GatewayId, HandlerResult, Message, Retry,
+    Client, ClientId, Closed, Error, ErrorKind, Events, Gateway, GatewayId, HandlerResult, Message,
+    Retry,
 };
 
 use crate::protocol::{Answer, People, Refusal, Request, Words};
@@ -60,7 +61,9 @@ impl Events for Chat {
     async fn on_gateway_lost(&self, gateway: GatewayId) -> HandlerResult {
         // Every worker says so; the pages do not mind to hear it again.
         if let Some(everywhere) = self.gateway.get() {
-            everywhere.all().send(self.say(&Answer::GatewayLost { gateway }))?;
+            everywhere
+                .all()
+                .send(self.say(&Answer::GatewayLost { gateway }))?;
         }
         Ok(())
     }
@@ -131,7 +134,11 @@ impl Chat {
             people,
         };
         let notice = self.say(&answer(None));
-        client.gateway().group(room).except([client.id()]).send(notice)?;
+        client
+            .gateway()
+            .group(room)
+            .except([client.id()])
+            .send(notice)?;
         let people = people(client).await?;
         client.send(self.say(&answer(Some(people))))
     }
@@ -196,6 +203,12 @@ async fn people(client: &Client<Seat>) -> Result<People, Error> {
     let room = client.gateway().group(&client.session.room);
     let listing = room.clients_with_sessions::<Seat>().await?;
     // A client may be in a group of this name without having logged in: that is none of our people.
-    let people = listing.clients.into_iter().filter(|c| !c.session.name.is_empty());
+    let people = listing
+        .clients
+        .into_iter()
+        .filter(|c| !c.session.name.is_empty());
     Ok(People::new(people.map(|c| (c.id, c.session.name))))
 }
+
+#[cfg(test)]
+mod tests;

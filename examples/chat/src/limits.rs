@@ -49,7 +49,10 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_without_needless_blanks() {
-        assert_eq!(line("name", "  Ada \t Lovelace\n", NAME).unwrap(), "Ada Lovelace");
+        assert_eq!(
+            line("name", "  Ada \t Lovelace\n", NAME).unwrap(),
+            "Ada Lovelace"
+        );
         assert_eq!(line("name", "林小明", NAME).unwrap(), "林小明");
     }
 
@@ -58,7 +61,10 @@ mod tests {
         assert!(line("name", &"ü".repeat(NAME), NAME).is_ok());
         let long = line("name", &"ü".repeat(NAME + 1), NAME).unwrap_err();
         assert_eq!(long, "A name has at most 24 characters; this one has 25.");
-        assert_eq!(line("room", " \n ", ROOM).unwrap_err(), "Please give a room.");
+        assert_eq!(
+            line("room", " \n ", ROOM).unwrap_err(),
+            "Please give a room."
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ const JSON: &str = "application/json";
 
 macro_rules! script {
     ($name:literal) => {
-        (concat!("/", $name), SCRIPT, include_str!(concat!("../page/", $name)))
+        (
+            concat!("/", $name),
+            SCRIPT,
+            include_str!(concat!("../page/", $name)),
+        )
     };
 }
 
@@ -152,7 +156,10 @@ mod tests {
         let bad = [
             (page("8080", None), PAGE),
             (page("127.0.0.1:8080", Some("localhost:7272")), GATEWAY),
-            (page("127.0.0.1:8080", Some("http://localhost:7272")), GATEWAY),
+            (
+                page("127.0.0.1:8080", Some("http://localhost:7272")),
+                GATEWAY,
+            ),
             (page("127.0.0.1:8080", Some("ws://a;script-src *")), GATEWAY),
         ];
         for (page, variable) in bad {
@@ -167,7 +174,9 @@ mod tests {
     async fn ask(gateway: Option<&str>, path: &str) -> String {
         let page = page("127.0.0.1:0", gateway).unwrap().unwrap();
         let listener = TcpListener::bind(page.listen).await.unwrap();
-        let mut socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let server = tokio::spawn(axum::serve(listener, page.router()).into_future());
         let request = format!("GET {path} HTTP/1.1\r\nHost: chat\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
@@ -181,8 +190,14 @@ mod tests {
     async fn the_page_learns_where_the_gateway_is_and_may_talk_to_nobody_else() {
         let answer = ask(Some("wss://chat.example.org/ws"), "/config.json").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(answer.contains(r#""gateway":"wss://chat.example.org/ws""#), "{answer}");
-        assert!(answer.contains("connect-src 'self' wss://chat.example.org/ws;"), "{answer}");
+        assert!(
+            answer.contains(r#""gateway":"wss://chat.example.org/ws""#),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("connect-src 'self' wss://chat.example.org/ws;"),
+            "{answer}"
+        );
         let answer = ask(None, "/config.json").await;
         assert!(answer.contains(r#""gateway":null"#), "{answer}");
     }
@@ -194,7 +209,10 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
             assert!(answer.contains(kind) && answer.ends_with(text), "{path}");
             for named in text.split('"').filter_map(|t| t.strip_prefix("./")) {
-                assert!(FILES.iter().any(|(path, ..)| path[1..] == *named), "{named}");
+                assert!(
+                    FILES.iter().any(|(path, ..)| path[1..] == *named),
+                    "{named}"
+                );
             }
         }
         assert!(ask(None, "/other").await.starts_with("HTTP/1.1 404"));

@@ -121,17 +121,26 @@ impl Request {
     /// Reads and checks what a client sent; takes anything at all.
     pub(crate) fn read(message: &Message) -> Result<Self, Refusal> {
         let raw = message.json().map_err(|_| {
-            Refusal::new(Code::BadRequest, "That is not something this chat understands.")
+            Refusal::new(
+                Code::BadRequest,
+                "That is not something this chat understands.",
+            )
         })?;
         Ok(match raw {
-            Raw::Login { client_name, room_id } => Self::Login {
+            Raw::Login {
+                client_name,
+                room_id,
+            } => Self::Login {
                 name: limits::line("name", &client_name, limits::NAME)
                     .map_err(|why| Refusal::new(Code::BadName, why))?,
                 room: limits::line("room", &room_id, limits::ROOM)
                     .map_err(|why| Refusal::new(Code::BadRoom, why))?,
             },
             Raw::Say(words) => Self::Say(words.check()?),
-            Raw::Whisper { to_client_id, words } => {
+            Raw::Whisper {
+                to_client_id,
+                words,
+            } => {
                 let words = words.check()?;
                 match to_client_id.parse() {
                     Ok(to) => Self::Whisper { to, words },
@@ -154,7 +163,10 @@ impl RawWords {
             ));
         }
         match limits::content(&self.content) {
-            Ok(content) => Ok(Words { content, reference: self.reference }),
+            Ok(content) => Ok(Words {
+                content,
+                reference: self.reference,
+            }),
             Err(why) => Err(Refusal::new(Code::BadContent, why).about(self.reference)),
         }
     }
@@ -162,7 +174,11 @@ impl RawWords {
 
 impl Refusal {
     fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), reference: None }
+        Self {
+            code,
+            message: message.into(),
+            reference: None,
+        }
     }
 
     /// Nobody is in a room yet.
@@ -236,7 +252,10 @@ pub(crate) struct People {
 impl People {
     /// The list of these people; past [`LISTED`] they are only counted.
     pub(crate) fn new(names: impl Iterator<Item = (ClientId, String)>) -> Self {
-        let mut people = Self { client_list: BTreeMap::new(), total: 0 };
+        let mut people = Self {
+            client_list: BTreeMap::new(),
+            total: 0,
+        };
         for (id, name) in names {
             people.total += 1;
             if people.client_list.len() < LISTED {
@@ -257,10 +276,16 @@ impl Answer<'_> {
             by: &'a str,
             time: u64,
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let time = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        Message::json_of(&Signed { answer: self, by: worker, time })
-            .expect("texts and numbers have a JSON form")
+        Message::json_of(&Signed {
+            answer: self,
+            by: worker,
+            time,
+        })
+        .expect("texts and numbers have a JSON form")
     }
 }
 
@@ -276,13 +301,24 @@ mod tests {
     fn requests_are_read_and_checked() {
         assert_eq!(
             read(r#"{"type":"login","client_name":" Ada ","room_id":"1","later":true}"#),
-            Ok(Request::Login { name: "Ada".into(), room: "1".into() })
+            Ok(Request::Login {
+                name: "Ada".into(),
+                room: "1".into()
+            })
         );
-        let words = Words { content: "psst".into(), reference: Some("r1".into()) };
+        let words = Words {
+            content: "psst".into(),
+            reference: Some("r1".into()),
+        };
         let to = "0a1b2c3d4e5f00c0ffee";
         assert_eq!(
-            read(&format!(r#"{{"type":"whisper","to_client_id":"{to}","content":"psst","ref":"r1"}}"#)),
-            Ok(Request::Whisper { to: to.parse().unwrap(), words })
+            read(&format!(
+                r#"{{"type":"whisper","to_client_id":"{to}","content":"psst","ref":"r1"}}"#
+            )),
+            Ok(Request::Whisper {
+                to: to.parse().unwrap(),
+                words
+            })
         );
         assert_eq!(read(r#"{"type":"users"}"#), Ok(Request::Users));
     }
@@ -290,18 +326,47 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_with_a_code() {
         let code = |text: &str| read(text).unwrap_err().code;
-        for text in ["", "hello", "[]", "null", "{}", r#"{"type":"root"}"#, r#"{"type":"say"}"#,
-            r#"{"type":"say","content":7}"#, r#"{"type":"login","client_name":"Ada"}"#] {
+        for text in [
+            "",
+            "hello",
+            "[]",
+            "null",
+            "{}",
+            r#"{"type":"root"}"#,
+            r#"{"type":"say"}"#,
+            r#"{"type":"say","content":7}"#,
+            r#"{"type":"login","client_name":"Ada"}"#,
+        ] {
             assert_eq!(code(text), Code::BadRequest, "{text}");
         }
         let long = "x".repeat(REF + 1);
-        assert_eq!(code(&format!(r#"{{"type":"say","content":"a","ref":"{long}"}}"#)), Code::BadRequest);
-        assert_eq!(code(r#"{"type":"login","client_name":"","room_id":"1"}"#), Code::BadName);
-        assert_eq!(code(r#"{"type":"login","client_name":"Ada","room_id":"\n"}"#), Code::BadRoom);
-        assert_eq!(code(r#"{"type":"whisper","to_client_id":"*","content":"a"}"#), Code::NotHere);
-        assert_eq!(Request::read(&Message::from(vec![0xff, 0])).unwrap_err().code, Code::BadRequest);
+        assert_eq!(
+            code(&format!(r#"{{"type":"say","content":"a","ref":"{long}"}}"#)),
+            Code::BadRequest
+        );
+        assert_eq!(
+            code(r#"{"type":"login","client_name":"","room_id":"1"}"#),
+            Code::BadName
+        );
+        assert_eq!(
+            code(r#"{"type":"login","client_name":"Ada","room_id":"\n"}"#),
+            Code::BadRoom
+        );
+        assert_eq!(
+            code(r#"{"type":"whisper","to_client_id":"*","content":"a"}"#),
+            Code::NotHere
+        );
+        assert_eq!(
+            Request::read(&Message::from(vec![0xff, 0]))
+                .unwrap_err()
+                .code,
+            Code::BadRequest
+        );
         let refusal = read(r#"{"type":"say","content":" ","ref":"r9"}"#).unwrap_err();
-        assert_eq!((refusal.code, refusal.reference.as_deref()), (Code::BadContent, Some("r9")));
+        assert_eq!(
+            (refusal.code, refusal.reference.as_deref()),
+            (Code::BadContent, Some("r9"))
+        );
     }
 
     #[test]
@@ -321,7 +386,12 @@ mod tests {
         assert_eq!(json["total"], 600);
         assert_eq!(json["client_list"].as_object().unwrap().len(), LISTED);
 
-        let notice = Answer::Login { client_id: id(1), client_name: "Ada", room_id: "lobby", people: None };
+        let notice = Answer::Login {
+            client_id: id(1),
+            client_name: "Ada",
+            room_id: "lobby",
+            people: None,
+        };
         let json: serde_json::Value = notice.by("3f9d").json().unwrap();
         assert_eq!(json.get("client_list"), None);
     }
