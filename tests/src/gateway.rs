@@ -1,0 +1,198 @@
+//! A gateway process.
+
+use std::{
+    ops::{Deref, DerefMut},
+    process::Stdio,
+};
+
+use tokio::process::Command;
+
+use crate::{
+    Nats, eventually, http,
+    process::{Process, built},
+};
+
+/// The service of a listener if a test does not name another.
+pub const SERVICE: &str = "test";
+
+/// What a gateway is to be started with.
+#[derive(Debug)]
+pub struct Options {
+    command: Command,
+    services: Vec<String>,
+}
+
+/// A running gateway. It is the process too: its signals, its log, its memory.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Process,
+    ports: Vec<u16>,
+    admin: u16,
+}
+
+impl Gateway {
+    /// A gateway on the bus, with one listener for [`SERVICE`] and two shards.
+    pub async fn start(nats: &Nats) -> Self {
+        Self::with(nats).start().await
+    }
+
+    /// A gateway with options of its own.
+    #[must_use]
+    pub fn with(nats: &Nats) -> Options {
+        Options {
+            command: command(nats),
+            services: Vec::new(),
+        }
+    }
+
+    /// The port of the first listener.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// The ports of all listeners, in the order of the options.
+    #[must_use]
+    pub fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
+    /// Gets a path from the admin port.
+    pub async fn admin(&self, path: &str) -> http::Answer {
+        http::get(self.admin, path).await
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = http::try_get(self.admin, "/readyz").await;
+        answer.is_some_and(|a| a.status == 200)
+    }
+
+    /// Waits until it says that it is ready, or that it is not.
+    pub async fn wait_ready(&self, ready: bool) {
+        eventually(format!("/readyz to say {ready}"), || async {
+            (self.is_ready().await == ready).then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of all samples of a metric whose labels hold this text; 0 where there is none.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let body = self.admin("/metrics").await.body;
+        let samples = body.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(labels)
+        });
+        samples
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Waits until a metric is at least so much.
+    pub async fn wait_metric(&self, name: &str, labels: &str, at_least: f64) {
+        eventually(
+            format!("metric {name}{{{labels}}} >= {at_least}"),
+            || async { (self.metric(name, labels).await >= at_least).then_some(()) },
+        )
+        .await;
+    }
+}
+
+impl Deref for Gateway {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Gateway {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// The program with the environment of the test, and nothing of the machine's that it would read.
+#[must_use]
+pub fn command(nats: &Nats) -> Command {
+    let mut command = Command::new(built("gateway-svc"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("GATEBUS_") || text.starts_with("NATS_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .envs(nats.environment())
+        .env("NO_COLOR", "1")
+        .env("GATEBUS_ADMIN", "127.0.0.1:0")
+        .env("GATEBUS_SHARDS", "2")
+        .stdout(Stdio::null());
+    command
+}
+
+impl Options {
+    /// Adds an option with its value.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(name).arg(value);
+        self
+    }
+
+    /// Adds a listener for a service.
+    #[must_use]
+    pub fn service(mut self, service: &str) -> Self {
+        self.services.push(service.to_owned());
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(self) -> Gateway {
+        let gateway = self.start_unready().await;
+        gateway.wait_ready(true).await;
+        gateway
+    }
+
+    /// Starts it and waits until it listens, whether or not it finds NATS.
+    pub async fn start_unready(mut self) -> Gateway {
+        if self.services.is_empty() {
+            self.services.push(SERVICE.to_owned());
+        }
+        for service in &self.services {
+            let listener = format!("websocket://127.0.0.1:0?service={service}");
+            self.command.arg("--listen").arg(listener);
+        }
+        let process = Process::start("gateway", self.command);
+        let mut ports = Vec::new();
+        for service in &self.services {
+            let end = format!("service={service}");
+            let pick = |line: &str| {
+                let (_, rest) = line.split_once("listening on websocket://127.0.0.1:")?;
+                let port = leading_number(rest)?;
+                rest.split([' ', '?', '"'])
+                    .any(|word| word == end)
+                    .then_some(port)
+            };
+            ports.push(process.log.find(&format!("listening … {end}"), pick).await);
+        }
+        let pick = |line: &str| leading_number(line.split_once("admin on http://127.0.0.1:")?.1);
+        let admin = process.log.find("admin on …", pick).await;
+        Gateway {
+            process,
+            ports,
+            admin,
+        }
+    }
+}
+
+fn leading_number(text: &str) -> Option<u16> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    text[..end.unwrap_or(text.len())].parse().ok()
+}

@@ -1,0 +1,48 @@
+//! Plain HTTP, as much of it as a test asks for.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::within;
+
+/// The status and the body of an answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The head as it came, status line included.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+/// Gets a path from `127.0.0.1:port`; `None` where nobody answers.
+pub async fn try_get(port: u16, path: &str) -> Option<Answer> {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = within(format!("GET {path}"), ask).await.ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some(Answer {
+        status: head.split(' ').nth(1)?.parse().ok()?,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
+
+/// Gets a path from `127.0.0.1:port`.
+///
+/// # Panics
+/// When nobody answers.
+pub async fn get(port: u16, path: &str) -> Answer {
+    let answer = try_get(port, path).await;
+    answer.unwrap_or_else(|| panic!("nobody answers GET {path} on port {port}"))
+}

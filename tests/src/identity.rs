@@ -1,0 +1,170 @@
+//! Identities for a guarded NATS server: keys, credentials, certificates.
+
+use std::path::{Path, PathBuf};
+
+use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+use nkeys::KeyPair;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey,
+};
+use serde_json::{Value, json};
+
+/// A server's certificate, and the authority that vouches for it.
+#[derive(Debug)]
+pub struct Tls {
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tls {
+    /// A new authority, and a certificate of it for `127.0.0.1`.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let key = || CertificateKey::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a plain name");
+        let own = key();
+        let certificate = params.signed_by(&own, &authority).expect("a certificate");
+        Self {
+            authority: authority.pem(),
+            certificate: certificate.pem(),
+            key: own.serialize_pem(),
+        }
+    }
+
+    /// Where the authority's certificate stands.
+    #[must_use]
+    pub fn authority(folder: &Path) -> PathBuf {
+        folder.join("ca.pem")
+    }
+
+    /// Writes the files, and returns the server's lines that name them.
+    ///
+    /// # Panics
+    /// When a file cannot be written.
+    #[must_use]
+    pub fn configuration(&self, folder: &Path) -> String {
+        let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+        for (file, text) in [
+            (&Self::authority(folder), &self.authority),
+            (&certificate, &self.certificate),
+            (&key, &self.key),
+        ] {
+            std::fs::write(file, text).expect("a temporary file");
+        }
+        format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}")
+    }
+}
+
+/// A user with a key: the public half for the server, the seed for the user.
+#[derive(Debug)]
+pub struct Nkey {
+    /// For the server's list of users.
+    pub public: String,
+    /// For the user's file.
+    pub seed: String,
+}
+
+impl Nkey {
+    /// A new user.
+    ///
+    /// # Panics
+    /// Never: a new key has its seed.
+    #[must_use]
+    pub fn user() -> Self {
+        let key = KeyPair::new_user();
+        Self {
+            public: key.public_key(),
+            seed: key.seed().expect("a new key has its seed"),
+        }
+    }
+}
+
+/// A server that trusts an operator, and the credentials of a user whom the operator's account
+/// vouches for.
+#[derive(Debug)]
+pub struct Creds {
+    /// The server's lines.
+    pub configuration: String,
+    /// The user's file.
+    pub file: String,
+}
+
+impl Creds {
+    /// A new operator, account and user.
+    ///
+    /// # Panics
+    /// Never: new keys have their seeds.
+    #[must_use]
+    pub fn new() -> Self {
+        let operator = KeyPair::new_operator();
+        let account = KeyPair::new_account();
+        let user = KeyPair::new_user();
+        let own = token(
+            &operator,
+            &operator,
+            json!({"type": "operator", "version": 2}),
+        );
+        let unlimited = json!({
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "wildcards": true, "conn": -1, "leaf": -1
+        });
+        let account_token = token(
+            &operator,
+            &account,
+            json!({"type": "account", "version": 2, "limits": unlimited}),
+        );
+        let user_token = token(
+            &account,
+            &user,
+            json!({"type": "user", "version": 2, "pub": {}, "sub": {},
+                   "subs": -1, "data": -1, "payload": -1}),
+        );
+        Self {
+            configuration: format!(
+                "operator: {own:?}\nresolver: MEMORY\nresolver_preload: {{ {}: {account_token:?} }}",
+                account.public_key()
+            ),
+            file: format!(
+                "-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n\
+                 -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+                user.seed().expect("a new key has its seed")
+            ),
+        }
+    }
+}
+
+impl Default for Creds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A token as NATS reads them: what `issuer` says of `subject`.
+fn token(issuer: &KeyPair, subject: &KeyPair, says: Value) -> String {
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let head = json!({"typ": "JWT", "alg": "ed25519-nkey"});
+    let claims = json!({
+        "jti": BASE32_NOPAD.encode(&rand::random::<[u8; 32]>()),
+        "iat": 1,
+        "iss": issuer.public_key(),
+        "name": "test",
+        "sub": subject.public_key(),
+        "nats": says,
+    });
+    let signed = format!("{}.{}", part(&head), part(&claims));
+    let signature = issuer.sign(signed.as_bytes()).expect("a new key signs");
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
+}

@@ -1,0 +1,280 @@
+//! NATS servers, alone or two in a cluster.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{eventually, http, identity::Tls, port, process, process::Process, within};
+
+/// How the server lets clients in.
+#[derive(Debug, Default)]
+enum Access {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Lines of the `authorization` block, or of an operator's set-up.
+    Guarded(String),
+    /// By TLS, with a certificate of an authority of its own.
+    Tls(Box<Tls>),
+}
+
+/// A NATS server on a port of its own. It can be stopped and started again on the same port.
+#[derive(Debug)]
+pub struct Nats {
+    folder: TempDir,
+    port: u16,
+    prefix: String,
+    process: Option<Process>,
+    access: Access,
+}
+
+impl Nats {
+    /// Starts a server that lets everybody in.
+    pub async fn start() -> Self {
+        Self::new(Access::Open, "").await
+    }
+
+    /// Starts a server whose configuration holds these lines, which say who may come in.
+    pub async fn start_guarded(lines: &str) -> Self {
+        Self::new(Access::Guarded(lines.to_owned()), "").await
+    }
+
+    /// Starts a server that speaks TLS only.
+    pub async fn start_tls() -> Self {
+        Self::new(Access::Tls(Box::default()), "").await
+    }
+
+    async fn new(access: Access, cluster: &str) -> Self {
+        let mut nats = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            port: 0,
+            prefix: format!("test-{:08x}", rand::random::<u32>()),
+            process: None,
+            access,
+        };
+        // Somebody may take the port between our look and the server's.
+        for _ in 0..5 {
+            nats.port = port::free();
+            nats.configure(cluster);
+            nats.spawn();
+            if nats.is_up().await {
+                return nats;
+            }
+        }
+        panic!("nats-server does not start on five ports that were free")
+    }
+
+    fn configure(&self, cluster: &str) {
+        let access = match &self.access {
+            Access::Open => String::new(),
+            Access::Guarded(lines) => lines.clone(),
+            Access::Tls(tls) => tls.configuration(self.folder.path()),
+        };
+        let lines = format!("listen: \"127.0.0.1:{}\"\n{access}\n{cluster}\n", self.port);
+        std::fs::write(self.configuration(), lines).expect("a temporary file");
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.folder.path().join("nats.conf")
+    }
+
+    fn spawn(&mut self) {
+        let mut command = Command::new(binary());
+        command.arg("--config").arg(self.configuration());
+        command.stdout(Stdio::null());
+        self.process = Some(Process::start(format!("nats {}", self.port), command));
+    }
+
+    /// Waits until it takes clients; `false` if it gave up, because its port is taken.
+    async fn is_up(&self) -> bool {
+        let log = &self.process().log;
+        let pick = |line: &str| {
+            let up = line.contains("Server is ready");
+            (up || line.contains("address already in use")).then_some(up)
+        };
+        log.find("Server is ready", pick).await
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("the server runs")
+    }
+
+    /// The URL for gateways and workers.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match self.access {
+            Access::Tls(_) => "tls",
+            _ => "nats",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The prefix of this test's subjects.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A subject under the prefix.
+    #[must_use]
+    pub fn subject(&self, rest: &str) -> String {
+        format!("{}.{rest}", self.prefix)
+    }
+
+    /// A folder for files of this test, such as passwords.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the certificate of the server's authority stands, if it speaks TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<PathBuf> {
+        match &self.access {
+            Access::Tls(_) => Some(Tls::authority(self.folder.path())),
+            _ => None,
+        }
+    }
+
+    /// The environment of a gateway or worker of this test.
+    #[must_use]
+    pub fn environment(&self) -> [(String, String); 2] {
+        [
+            ("NATS_URL".into(), self.url()),
+            ("GATEBUS_PREFIX".into(), self.prefix.clone()),
+        ]
+    }
+
+    /// A plain NATS client: what any program in any language could do.
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub async fn client(&self) -> async_nats::Client {
+        // Boxed: their futures are many kilobytes, and tests hold several.
+        let client = Box::pin(async_nats::connect(self.url())).await;
+        client.expect("the server takes clients")
+    }
+
+    /// The SDK's handle, as a back end has it.
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub async fn handle(&self) -> worker_sdk::Gateway {
+        let builder = worker_sdk::Gateway::builder();
+        let handle = builder.nats_url(self.url()).prefix(&self.prefix).connect();
+        within("the handle to connect", Box::pin(handle))
+            .await
+            .expect("the server takes clients")
+    }
+
+    /// Stops the server and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn stop(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.signal(Signal::INT);
+        process.wait().await;
+    }
+
+    /// Kills the server.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn kill(&mut self) {
+        self.process.take().expect("the server runs").kill().await;
+    }
+
+    /// Starts it again on the same port, after [`stop`](Self::stop) or [`kill`](Self::kill).
+    ///
+    /// # Panics
+    /// When the port is taken.
+    pub async fn start_again(&mut self) {
+        self.spawn();
+        assert!(self.is_up().await, "port {} is taken", self.port);
+    }
+}
+
+/// Servers that form one cluster. All of them serve the same prefix.
+#[derive(Debug)]
+pub struct NatsCluster {
+    servers: Vec<Nats>,
+}
+
+impl NatsCluster {
+    /// Starts so many servers, and waits until each has its routes to all others.
+    pub async fn start(size: usize) -> Self {
+        let routes: Vec<_> = (0..size).map(|_| port::free()).collect();
+        let urls: Vec<_> = routes
+            .iter()
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+            .collect();
+        let mut servers = Vec::new();
+        for route in routes {
+            let monitor = port::free();
+            let cluster = format!(
+                "http: \"127.0.0.1:{monitor}\"\n\
+                 cluster {{ name: tests, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+                urls.join(", ")
+            );
+            servers.push((Nats::new(Access::Open, &cluster).await, monitor));
+        }
+        for (_, monitor) in &servers {
+            eventually("the servers to find each other", || async {
+                let routes = http::get(*monitor, "/routez").await.body;
+                let routes: serde_json::Value = serde_json::from_str(&routes).ok()?;
+                let others = routes["routes"].as_array()?.iter();
+                let others: std::collections::HashSet<_> =
+                    others.filter_map(|r| r["remote_id"].as_str()).collect();
+                (others.len() == size - 1).then_some(())
+            })
+            .await;
+        }
+        let mut servers: Vec<_> = servers.into_iter().map(|(server, _)| server).collect();
+        let prefix = servers[0].prefix.clone();
+        for server in &mut servers {
+            server.prefix.clone_from(&prefix);
+        }
+        Self { servers }
+    }
+}
+
+impl std::ops::Index<usize> for NatsCluster {
+    type Output = Nats;
+    fn index(&self, at: usize) -> &Nats {
+        &self.servers[at]
+    }
+}
+
+/// The server's program: `NATS_SERVER_BIN`, or `nats-server` on the `PATH`, or the one that
+/// `cargo xtask` put into `target/tools`.
+///
+/// # Panics
+/// When there is none: a test that needs a server must not pass without one.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("NATS_SERVER_BIN") {
+        let named = PathBuf::from(named);
+        assert!(
+            named.is_file(),
+            "NATS_SERVER_BIN is {}, and that is no file",
+            named.display()
+        );
+        return named;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = process::target_folder().join("tools");
+    std::env::split_paths(&path)
+        .chain([tools.clone(), tools.join("bin")])
+        .map(|folder| folder.join("nats-server"))
+        .find(|file| file.is_file())
+        .expect(
+            "no nats-server: set NATS_SERVER_BIN, put it on the PATH, \
+             or run `cargo xtask test`, which fetches it",
+        )
+}

@@ -1,0 +1,137 @@
+//! Identity towards NATS: each way in, for gateway and worker, and the door that stays shut.
+
+use std::path::PathBuf;
+
+use gatebus_tests::{
+    Client, Gateway, Journal, Nats, Worker,
+    gateway::command,
+    identity::{Creds, Nkey},
+    process::Process,
+};
+
+/// Writes a secret into a file, as operators keep them.
+fn secret(nats: &Nats, text: &str) -> PathBuf {
+    let file = nats.folder().join("secret");
+    std::fs::write(&file, format!("{text}\n")).expect("a temporary file");
+    file
+}
+
+/// A gateway and a worker with these variables serve a client.
+async fn serve(nats: &Nats, variables: &[(&str, &std::ffi::OsStr)]) {
+    let journal = Journal::new();
+    let mut gateway = Gateway::with(nats);
+    let mut worker = Worker::with(nats, &journal, "worker");
+    for (name, value) in variables {
+        gateway = gateway.env(name, value);
+        worker = worker.env(name, value);
+    }
+    let gateway = gateway.start().await;
+    let _worker = worker.start().await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("hello").await, "hello");
+    assert_eq!(client.ask("join lobby").await, "joined lobby");
+}
+
+/// Proves a user with a password file.
+#[tokio::test]
+async fn a_user_and_a_password_file_let_in() {
+    let nats = Nats::start_guarded("authorization { user: ann, password: \"s3cret\" }").await;
+    let file = secret(&nats, "s3cret");
+    serve(
+        &nats,
+        &[
+            ("NATS_USER", "ann".as_ref()),
+            ("NATS_PASSWORD_FILE", file.as_ref()),
+        ],
+    )
+    .await;
+}
+
+/// Proves a user in the URL, percent-encoded as URLs are.
+#[tokio::test]
+async fn a_user_in_the_url_lets_in() {
+    let nats = Nats::start_guarded("authorization { user: ann, password: \"p@ss\" }").await;
+    let url = nats.url().replace("nats://", "nats://ann:p%40ss@");
+    serve(&nats, &[("NATS_URL", url.as_ref())]).await;
+}
+
+/// Proves a token file.
+#[tokio::test]
+async fn a_token_file_lets_in() {
+    let nats = Nats::start_guarded("authorization { token: \"t0ken\" }").await;
+    let file = secret(&nats, "t0ken");
+    serve(&nats, &[("NATS_TOKEN_FILE", file.as_ref())]).await;
+}
+
+/// Proves an nkey: the server knows the public half only.
+#[tokio::test]
+async fn an_nkey_seed_lets_in() {
+    let nkey = Nkey::user();
+    let users = format!("authorization {{ users: [ {{ nkey: {} }} ] }}", nkey.public);
+    let nats = Nats::start_guarded(&users).await;
+    let file = secret(&nats, &nkey.seed);
+    serve(&nats, &[("NATS_NKEY_FILE", file.as_ref())]).await;
+}
+
+/// Proves a credentials file: a user whom an account vouches for, for which an operator does.
+#[tokio::test]
+async fn a_creds_file_lets_in() {
+    let creds = Creds::new();
+    let nats = Nats::start_guarded(&creds.configuration).await;
+    let file = secret(&nats, &creds.file);
+    serve(&nats, &[("NATS_CREDS_FILE", file.as_ref())]).await;
+}
+
+/// Proves TLS with an authority of one's own, and that nobody else's certificate is taken.
+#[tokio::test]
+async fn tls_with_an_own_authority_lets_in_and_without_it_does_not() {
+    let nats = Nats::start_tls().await;
+    let authority = nats.authority().expect("it speaks TLS");
+    serve(&nats, &[("NATS_CA_FILE", authority.as_ref())]).await;
+    let stranger = Gateway::with(&nats).start_unready().await;
+    stranger
+        .log
+        .find("a line on certificates", |l| {
+            l.to_ascii_lowercase().contains("certificate").then_some(())
+        })
+        .await;
+    assert!(!stranger.is_ready().await);
+}
+
+/// Proves that a wrong password is said clearly by the gateway, which goes on trying, for it may be
+/// set right; its secret is never in the log.
+#[tokio::test]
+async fn a_wrong_password_keeps_the_gateway_unready_and_is_said() {
+    let nats = Nats::start_guarded("authorization { user: ann, password: \"s3cret\" }").await;
+    let file = secret(&nats, "wr0ng");
+    let gateway = Gateway::with(&nats)
+        .env("NATS_USER", "ann")
+        .env("NATS_PASSWORD_FILE", &file)
+        .start_unready()
+        .await;
+    gateway
+        .log
+        .find("authorization", |l| {
+            l.to_ascii_lowercase()
+                .contains("authorization")
+                .then_some(())
+        })
+        .await;
+    assert!(!gateway.is_ready().await);
+    assert_eq!(gateway.log.count("wr0ng"), 0);
+}
+
+/// Proves that two identities at once are one too many.
+#[tokio::test]
+async fn two_kinds_of_identity_at_once_are_refused() {
+    let nats = Nats::start().await;
+    let file = secret(&nats, "x");
+    let mut command = command(&nats);
+    command
+        .env("NATS_TOKEN_FILE", &file)
+        .env("NATS_NKEY_FILE", &file);
+    let mut process = Process::start("gateway", command);
+    assert_eq!(process.wait().await.code(), Some(2));
+    let said = process.log.whole().await;
+    assert_eq!(said.len(), 1, "{said:#?}");
+}

@@ -1,0 +1,123 @@
+//! The end of a connection: who ended it, what still arrives, and what the worker learns.
+
+use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, client::End};
+use serde_json::json;
+
+async fn close_of(journal: &Journal, client: &str) -> Entry {
+    let fits = |e: &Entry| e.kind == "close" && e.client == client;
+    journal.find("close", fits).await
+}
+
+/// Proves that a close from a handler lets everything arrive that was sent before it.
+#[tokio::test]
+async fn close_flushes_what_is_pending_and_then_the_last_message() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    client.send("flood 500 1000").await;
+    client.send("close 4001 bye").await;
+    for n in 0..500 {
+        client.expect(&format!("{n:01000}")).await;
+    }
+    for text in ["one", "two", "bye"] {
+        client.expect(text).await;
+    }
+    assert_eq!(client.next().await, Err(End::Closed(4001, "R".into())));
+    let close = close_of(&journal, &id).await;
+    assert_eq!(
+        close.details,
+        json!({"by": "command", "code": 4001, "reason": "R", "groups": []})
+    );
+}
+
+/// Proves that destroying is at once: there is no close frame, and what is pending may be lost.
+#[tokio::test]
+async fn destroy_drops_the_connection_without_a_goodbye() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    client.send("destroy").await;
+    assert_eq!(client.end().await, End::Cut);
+    let close = close_of(&journal, &id).await;
+    assert_eq!(
+        (&close.details["by"], &close.details["code"]),
+        (&json!("command"), &json!(1006))
+    );
+}
+
+/// Proves that the client's own goodbye is answered and reported with its code and reason.
+#[tokio::test]
+async fn a_clients_goodbye_is_answered_and_reported() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    for (code, reason) in [(1000, ""), (1001, "going away"), (4999, "ünicode")] {
+        let mut client = Client::connect(&gateway).await;
+        let id = client.id().await;
+        assert_eq!(
+            client.close(code, reason).await,
+            End::Closed(code, reason.into())
+        );
+        let close = close_of(&journal, &id).await;
+        assert_eq!(
+            close.details,
+            json!({"by": "client", "code": code, "reason": reason, "groups": []})
+        );
+    }
+}
+
+/// Proves that a client which vanishes is reported too: code 1006.
+#[tokio::test]
+async fn a_connection_that_is_cut_is_reported_with_1006() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    drop(client);
+    let close = close_of(&journal, &id).await;
+    assert_eq!(
+        (&close.details["by"], &close.details["code"]),
+        (&json!("client"), &json!(1006))
+    );
+}
+
+/// Proves what `on_close` knows: the last session, the uid, and the groups, all of which are gone
+/// for everybody else.
+#[tokio::test]
+async fn the_close_event_carries_the_last_session_uid_and_groups() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let handle = nats.handle().await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("bind 42").await, "bound 42");
+    for group in ["a", "b", "c"] {
+        assert_eq!(
+            client.ask(format!("join {group}")).await,
+            format!("joined {group}")
+        );
+    }
+    assert_eq!(client.ask("leave b").await, "left b");
+    client.send(r#"set name "Ann""#).await;
+    let id = client.id().await;
+    client.close(1000, "").await;
+    let close = close_of(&journal, &id).await;
+    assert_eq!(close.uid.as_deref(), Some("42"));
+    assert_eq!(close.session, json!({"name": "Ann"}));
+    let mut groups: Vec<_> =
+        serde_json::from_value::<Vec<String>>(close.details["groups"].clone()).expect("a list");
+    groups.sort();
+    assert_eq!(groups, ["a", "c"]);
+    assert!(!handle.uid("42").is_online().await.expect("answered"));
+    assert_eq!(handle.group("a").count().await.expect("answered").total, 0);
+}

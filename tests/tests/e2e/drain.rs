@@ -1,0 +1,146 @@
+//! Drain: a gateway that is told to stop lets its clients go gently.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use gatebus_tests::{
+    Client, Entry, Gateway, Journal, Nats, Worker,
+    client::{End, Receiver},
+    within_secs,
+};
+
+async fn time_of_end(mut receiver: Receiver) -> (Instant, End) {
+    let end = receiver.end().await;
+    (Instant::now(), end)
+}
+
+/// Proves that a thousand clients are spread over `drain_spread`, that each close event is handled,
+/// and that the gateway leaves with success.
+#[tokio::test]
+async fn a_thousand_clients_are_closed_with_1012_evenly_over_drain_spread_and_the_gateway_exits_0()
+{
+    const CLIENTS: usize = 1000;
+    const SPREAD: Duration = Duration::from_secs(4);
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", format!("{}s", SPREAD.as_secs()))
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let clients = Client::connect_many(&gateway, CLIENTS).await;
+    let is_there = |e: &Entry| e.kind == "websocket";
+    journal.wait("websocket", CLIENTS, is_there).await;
+    let mut senders = Vec::new();
+    let mut ends = Vec::new();
+    for client in clients {
+        let (sender, receiver) = client.split();
+        senders.push(sender);
+        ends.push(tokio::spawn(time_of_end(receiver)));
+    }
+
+    let start = Instant::now();
+    gateway.terminate();
+    let ends = within_secs(60, "all clients to be closed", join_all(ends)).await;
+    gateway.wait_for_success().await;
+
+    let mut quarters = [0; 4];
+    for end in ends {
+        let (at, end) = end.expect("no panic");
+        let reason = wire::CloseCode::Restart.reason().to_owned();
+        assert_eq!(end, End::Closed(1012, reason));
+        let quarter = (at - start).as_millis() * 4 / SPREAD.as_millis();
+        quarters[usize::try_from(quarter).expect("small").min(3)] += 1;
+    }
+    // 250 each if the machine were idle.
+    assert!(
+        quarters.iter().all(|n| (125..=375).contains(n)),
+        "{quarters:?}"
+    );
+    let closes = journal.wait("close", CLIENTS, |e| e.kind == "close").await;
+    assert!(closes.iter().all(|e| e.details["code"] == 1012));
+    assert!(closes.iter().all(|e| e.details["by"] == "gateway"));
+    let gone: std::collections::HashSet<_> = closes.iter().map(|e| &e.client).collect();
+    assert_eq!(gone.len(), CLIENTS);
+}
+
+/// Proves that load balancers get their time: not ready at once, but still open for whoever comes.
+#[tokio::test]
+async fn a_draining_gateway_is_unready_at_once_and_accepts_until_drain_delay_is_over() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "2s")
+        .option("--drain-spread", "0s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut early = Client::connect(&gateway).await;
+    assert_eq!(early.ask("hello").await, "hello");
+    gateway.terminate();
+    gateway.wait_ready(false).await;
+    let mut late = Client::connect(&gateway).await;
+    assert_eq!(late.ask("hello").await, "hello");
+    assert_eq!(early.ask("still here").await, "still here");
+    early.expect_close(1012).await;
+    late.expect_close(1012).await;
+    gateway.wait_for_success().await;
+    let refused = Client::to(gateway.port(), "/").try_connect().await;
+    assert!(refused.is_err(), "nobody listens any more");
+}
+
+/// Proves that what a client said before it was let go is handled, and in its place.
+#[tokio::test]
+async fn events_in_flight_are_handled_before_a_draining_gateway_leaves() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let mut worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    client.send("hold gate").await;
+    client.send("quiet last words").await;
+    journal.find("held", |e| e.kind == "held").await;
+    gateway.terminate();
+    client.expect_close(1012).await;
+    worker.open("gate").await;
+    gateway.wait_for_success().await;
+    let kinds: Vec<_> = journal
+        .entries()
+        .into_iter()
+        .map(|e| (e.kind, e.text))
+        .collect();
+    let last: Vec<_> = kinds
+        .iter()
+        .rev()
+        .take(3)
+        .rev()
+        .map(|(k, t)| (k.as_str(), t.as_str()))
+        .collect();
+    let expected = [
+        ("message", "hold gate"),
+        ("message", "quiet last words"),
+        ("close", ""),
+    ];
+    assert_eq!(last, expected);
+}
+
+/// Proves that a drain has an end even when no worker is there to hear of it.
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline_whatever_is_left() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .option("--drain-deadline", "1s")
+        .start()
+        .await;
+    let client = Client::connect(&gateway).await;
+    gateway.terminate();
+    client.expect_close(1012).await;
+    gateway.wait().await;
+}

@@ -1,0 +1,24 @@
+//! End-to-end tests: each starts its own NATS server, gateways, workers and clients.
+//!
+//! One program, so that it is linked once; each module is one promise.
+
+mod auth;
+mod close;
+mod cluster;
+mod commands;
+mod delivery;
+mod drain;
+mod failures;
+mod frames;
+mod groups;
+mod handshake;
+mod heartbeat;
+mod input;
+mod operations;
+mod options;
+mod order;
+mod outage;
+mod pressure;
+mod queries;
+mod raw;
+mod sessions;
