@@ -79,12 +79,12 @@ async fn what_is_said_reaches_the_room_and_nobody_else() {
     )
     .await;
 
-    let said = json!({
+    let said = [json!({
         "type": "say", "from_client_id": ada, "from_client_name": "Ada", "room_id": "lobby",
         "content": content, "ref": "r1",
-    });
-    assert_eq!(heard(&mut app, ada), [said.clone()]);
-    assert_eq!(heard(&mut app, grace), [said]);
+    })];
+    assert_eq!(heard(&mut app, ada), said);
+    assert_eq!(heard(&mut app, grace), said);
     assert_eq!(heard(&mut app, kay), [] as [Value; 0]);
 }
 
@@ -101,12 +101,12 @@ async fn a_whisper_reaches_the_two_and_nobody_else() {
     let request = json!({"type": "whisper", "to_client_id": grace, "content": "psst"});
     tell(&mut app, ada, &request).await;
 
-    let whisper = json!({
+    let whisper = [json!({
         "type": "whisper", "from_client_id": ada, "from_client_name": "Ada",
         "to_client_id": grace, "content": "psst",
-    });
-    assert_eq!(heard(&mut app, ada), [whisper.clone()]);
-    assert_eq!(heard(&mut app, grace), [whisper]);
+    })];
+    assert_eq!(heard(&mut app, ada), whisper);
+    assert_eq!(heard(&mut app, grace), whisper);
     assert_eq!(heard(&mut app, max), [] as [Value; 0]);
 }
 
