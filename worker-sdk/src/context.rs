@@ -178,3 +178,6 @@ impl Drop for Entered {
         RUNNING.set(self.before.take());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,14 @@ impl Link {
         })
     }
 
+    /// A link whose outbox nobody takes out, so that a test can look into it.
+    #[cfg(test)]
+    pub(crate) fn stuck(queue: Arc<Queue>) -> Arc<Self> {
+        let mut link = Arc::into_inner(Self::memory(Arc::new(Hub::new()))).expect("the only one");
+        link.outbox = Outbox::Nats(queue);
+        Arc::new(link)
+    }
+
     /// Publishes without waiting for anything.
     pub(crate) fn publish(&self, subject: String, payload: Vec<u8>) -> Result<(), Error> {
         self.check_len(payload.len())?;

@@ -199,6 +199,22 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// What is in it, in order: a subject with the bytes for it, or a gateway with its acks.
+    #[cfg(test)]
+    pub(crate) fn look(&self) -> Vec<Result<(String, Vec<u8>), (GatewayId, Vec<Ack>)>> {
+        let mut state = self.lock();
+        state.seal();
+        let look = |item: &Item| match item {
+            Item::Letter(letter) => Some(Ok((letter.subject.clone(), letter.payload.clone()))),
+            Item::Acks(gathered) => {
+                let acks = gathered.acks.iter().map(|ack| Ack::clone(ack)).collect();
+                Some(Err((gathered.gateway, acks)))
+            }
+            Item::Flush(_) => None,
+        };
+        state.items.iter().filter_map(look).collect()
+    }
+
     /// Takes the queue out to NATS until it is closed and empty.
     pub(crate) async fn drain(
         self: Arc<Self>,

@@ -46,3 +46,6 @@ pub use self::{
     harness::{Handled, Harness},
     hub::Received,
 };
+
+#[cfg(test)]
+mod tests;

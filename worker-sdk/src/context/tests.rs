@@ -1,0 +1,169 @@
+//! The order of what a handler issues, read from an outbox that nobody takes out.
+
+use wire::{Ack, EventBatch, EventKind, Payload, RequestKind, Session};
+
+use crate::{
+    Client, Error, ErrorKind, Events, Gateway, HandlerResult, Message, Retry, desk::Desk,
+    link::Link, outbox::Queue,
+};
+
+use super::*;
+
+/// A handler as a script: one word, one thing it does.
+struct Script {
+    /// A handle that does not come from the client.
+    stored: Gateway,
+}
+
+impl Events for Script {
+    type Session = ();
+
+    async fn on_message(&self, client: &mut Client<()>, message: Message) -> HandlerResult {
+        for word in message.as_text().unwrap_or_default().split(' ') {
+            match word {
+                "yield" => tokio::task::yield_now().await,
+                "ready" => std::future::ready(()).await,
+                "group" => client.gateway().group("g").send("group")?,
+                "stored" => self.stored.all().send("stored")?,
+                "same" => self.stored.client(client.id()).send("same")?,
+                "elsewhere" => {
+                    let (stored, id) = (self.stored.clone(), client.id());
+                    tokio::spawn(async move { stored.client(id).send("elsewhere") }).await??;
+                }
+                "big" => client.send("B".repeat(BUFFER))?,
+                "retry" => return Err(Retry.into()),
+                "panic" => panic!("as told"),
+                "error" => return Err("as told".into()),
+                word => client.send(word)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What leaves the worker when the client says these messages, one batch: texts of requests in
+/// order, and at the end those of the ack in brackets.
+async fn play(messages: &[&str]) -> String {
+    let (log, _) = play_with(messages).await;
+    log
+}
+
+async fn play_with(messages: &[&str]) -> (String, Ack) {
+    let queue = Arc::new(Queue::new(1 << 20));
+    let gateway = Gateway::over(Link::stuck(queue.clone()));
+    let events = Script {
+        stored: gateway.clone(),
+    };
+    let desk = Desk::new(events, gateway).unwrap();
+    desk.handle(EventKind::Message, batch(messages)).await;
+
+    let text = |command: &Command| match command {
+        Command::Send(message) if message.len() >= BUFFER => "big".to_owned(),
+        Command::Send(Payload::Text(text)) => text.to_string(),
+        other => format!("{other:?}"),
+    };
+    let mut log = Vec::new();
+    let mut last = None;
+    for item in queue.look() {
+        match item {
+            Ok((_, payload)) => match wire::decode::<Request>(&payload).unwrap().kind {
+                RequestKind::Command(command) => log.push(text(&command)),
+                RequestKind::Query(query) => log.push(format!("{query:?}")),
+            },
+            Err((_, acks)) => {
+                let [ack] = &acks[..] else {
+                    panic!("one batch, one ack")
+                };
+                log.push(format!(
+                    "{:?}",
+                    ack.commands.iter().map(text).collect::<Vec<_>>()
+                ));
+                last = Some(ack.clone());
+            }
+        }
+    }
+    (log.join(" ").replace('"', ""), last.expect("an ack"))
+}
+
+fn batch(messages: &[&str]) -> EventBatch {
+    EventBatch {
+        client: "0a1b2c3d4e5f00c0ffee".parse().unwrap(),
+        seq: 1,
+        attempt: 1,
+        remote: String::new(),
+        local: String::new(),
+        uid: None,
+        session: Session::default(),
+        version: 0,
+        messages: messages
+            .iter()
+            .map(|m| Payload::Text((*m).into()))
+            .collect(),
+        handshake: None,
+        close: None,
+    }
+}
+
+#[tokio::test]
+async fn own_commands_ride_in_the_ack() {
+    assert_eq!(play(&["a b"]).await, "[a, b]");
+    assert_eq!(play(&["a", "b"]).await, "[a, b]");
+    assert_eq!(
+        play(&["a ready b"]).await,
+        "[a, b]",
+        "an await that is ready at once"
+    );
+}
+
+#[tokio::test]
+async fn an_await_that_waits_publishes_what_was_issued_and_what_follows() {
+    assert_eq!(play(&["a yield b"]).await, "a b []");
+    assert_eq!(play(&["a", "b yield c", "d"]).await, "a b c [d]");
+}
+
+#[tokio::test]
+async fn whatever_the_handle_nothing_overtakes_own_commands() {
+    assert_eq!(play(&["a group b"]).await, "a group b []");
+    assert_eq!(play(&["a stored b"]).await, "a stored b []");
+    assert_eq!(play(&["a same b"]).await, "a same b []");
+    assert_eq!(play(&["a elsewhere b"]).await, "a elsewhere b []");
+    assert_eq!(play(&["a group", "b"]).await, "a group [b]");
+    assert_eq!(play(&["a", "stored b", "c"]).await, "a stored b [c]");
+}
+
+#[tokio::test]
+async fn what_is_too_large_for_an_ack_goes_out_directly() {
+    assert_eq!(play(&["a big b"]).await, "a big b []");
+}
+
+#[tokio::test]
+async fn retry_discards_what_the_event_issued_and_is_not_out_yet() {
+    let (log, ack) = play_with(&["a", "b retry", "c"]).await;
+    assert_eq!((log.as_str(), ack.handled), ("[a]", 1));
+    assert_eq!(ack.status, wire::AckStatus::Retry);
+    let (log, ack) = play_with(&["b yield c retry"]).await;
+    assert_eq!((log.as_str(), ack.handled), ("b c []", 0));
+}
+
+#[tokio::test]
+async fn what_a_failing_handler_issued_before_goes_out_and_the_next_event_comes() {
+    let (log, ack) = play_with(&["a panic", "b error", "c"]).await;
+    assert_eq!((log.as_str(), ack.failed), ("[a, b, c]", 2));
+    assert_eq!(ack.status, wire::AckStatus::Done);
+}
+
+#[tokio::test]
+async fn a_full_outbox_and_a_message_too_large_are_told_to_the_handler() {
+    let kind = |result: Result<(), Error>| result.map_err(|e| e.kind());
+    let gateway = Gateway::over(Link::stuck(Arc::new(Queue::new(1000))));
+    let context = Context::new(batch(&[]).client, gateway);
+    let send = |len| kind(context.issue(Command::Send(Payload::Binary(vec![0; len].into()))));
+    assert_eq!(send(1000), Err(ErrorKind::Full));
+    assert_eq!(send(1024 * 1024), Err(ErrorKind::TooLarge));
+    assert_eq!(send(100), Ok(()));
+}
+
+#[test]
+fn outside_of_a_handler_there_is_nothing_to_overtake() {
+    overtaking();
+}
