@@ -355,7 +355,7 @@ impl TryFrom<Raw> for Command {
 }
 
 /// How many clients a page has if nobody says.
-const DEFAULT_LIMIT: u32 = 1000;
+pub const DEFAULT_LIMIT: u32 = 1000;
 
 impl TryFrom<Raw> for Request {
     type Error = RequestError;

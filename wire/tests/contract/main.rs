@@ -5,6 +5,7 @@
 
 mod codec;
 mod diagnostic;
+mod document;
 mod foreign;
 mod golden;
 mod limits;
