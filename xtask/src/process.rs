@@ -1,0 +1,397 @@
+//! The processes that xtask started: their output, their end, and an end for all of them.
+//!
+//! A [`Crew`] owns every process. Each has its own process group, so that Ctrl-C reaches xtask alone and xtask
+//! ends the others in order. None is left behind: what still runs when the crew is dropped is killed, and if
+//! xtask itself is killed, the kernel kills its children.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    io::{self, BufRead, BufReader},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use nix::{
+    sys::{
+        prctl::set_pdeathsig,
+        signal::{SigSet, Signal, killpg},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::{Pid, getppid},
+};
+
+/// Lines of output kept for each process; older ones are dropped.
+const LINES: usize = 1000;
+
+/// Lines of output shown of a process that ended without being asked.
+const LAST_WORDS: usize = 20;
+
+/// How long a process may take to end after SIGTERM, before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// One of the crew's processes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Member(usize);
+
+/// What a crew waits for beside its processes' output.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Ctrl-C or SIGTERM.
+    Asked,
+    /// A process that should have stayed.
+    Lost(anyhow::Error),
+}
+
+/// All processes of one xtask command.
+pub(crate) struct Crew {
+    board: Arc<Board>,
+    verbose: bool,
+}
+
+/// What is known of the processes; readers and waiters write it.
+#[derive(Default)]
+struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    posts: Vec<Post>,
+    /// How many times Ctrl-C or SIGTERM has come.
+    asked: usize,
+}
+
+struct Post {
+    name: String,
+    pid: Pid,
+    lines: VecDeque<String>,
+    /// The output has been read to its end.
+    silent: bool,
+    exit: Option<ExitStatus>,
+}
+
+impl Crew {
+    /// Takes over Ctrl-C and SIGTERM for the rest of this process's life.
+    ///
+    /// Must be called before any other thread is started. With `verbose` all output appears on stderr,
+    /// each line behind its process's name.
+    pub(crate) fn new(verbose: bool) -> Result<Self> {
+        let mut signals = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            signals.add(signal);
+        }
+        signals.thread_block().context("blocking signals")?;
+        let board = Arc::new(Board::default());
+        let watcher = board.clone();
+        thread::spawn(move || {
+            while signals.wait().is_ok() {
+                watcher.lock().asked += 1;
+                watcher.changed.notify_all();
+            }
+        });
+        Ok(Self { board, verbose })
+    }
+
+    /// Starts a process; its output goes to the board.
+    ///
+    /// To be called from the main thread: a child dies with the thread that started it.
+    pub(crate) fn start(&self, name: &str, mut command: Command) -> Result<Member> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let (output, input) = io::pipe()?;
+        command
+            .stdin(Stdio::null())
+            .stdout(input.try_clone()?)
+            .stderr(input)
+            .process_group(0);
+        bind_to_parent(&mut command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {program}"))?;
+        // The command holds the writing ends: the reader sees the end only once they are closed here.
+        drop(command);
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let mut state = self.board.lock();
+        let member = Member(state.posts.len());
+        state.posts.push(Post {
+            name: name.to_owned(),
+            pid,
+            lines: VecDeque::new(),
+            silent: false,
+            exit: None,
+        });
+        drop(state);
+        let (board, prefix) = (self.board.clone(), self.verbose.then(|| name.to_owned()));
+        thread::spawn(move || board.read(member, output, prefix.as_deref()));
+        let board = self.board.clone();
+        thread::spawn(move || board.bury(member, child));
+        Ok(member)
+    }
+
+    /// The process id, for those who measure it.
+    pub(crate) fn pid(&self, member: Member) -> i32 {
+        self.board.lock().posts[member.0].pid.as_raw()
+    }
+
+    /// Waits until a process has written a line that contains `text`, and returns that line.
+    pub(crate) fn wait_for_line(
+        &self,
+        member: Member,
+        text: &str,
+        limit: Duration,
+    ) -> Result<String> {
+        let found = self.board.wait(Some(limit), |state| {
+            let post = &state.posts[member.0];
+            match post.lines.iter().find(|line| line.contains(text)) {
+                Some(line) => Some(Ok(line.clone())),
+                None if post.is_over() => Some(Err(post.lost())),
+                None => state.stopped(),
+            }
+        });
+        found.unwrap_or_else(|| {
+            let state = self.board.lock();
+            let post = &state.posts[member.0];
+            Err(anyhow!(
+                "{} did not say `{text}` within {limit:?}{}",
+                post.name,
+                post.last_words()
+            ))
+        })
+    }
+
+    /// Waits until a process has ended by itself, and returns its output; failure is an error.
+    pub(crate) fn wait_for_end(&self, member: Member, limit: Duration) -> Result<Vec<String>> {
+        let ended = self.board.wait(Some(limit), |state| {
+            let post = &state.posts[member.0];
+            match post.exit {
+                Some(status) if post.silent && status.success() => {
+                    Some(Ok(post.lines.iter().cloned().collect()))
+                }
+                Some(_) if post.silent => Some(Err(post.lost())),
+                _ => state.stopped(),
+            }
+        });
+        ended.unwrap_or_else(|| {
+            let state = self.board.lock();
+            let post = &state.posts[member.0];
+            Err(anyhow!(
+                "{} did not end within {limit:?}{}",
+                post.name,
+                post.last_words()
+            ))
+        })
+    }
+
+    /// Waits until somebody asks for the end, or one of these processes is gone.
+    pub(crate) fn watch(&self, members: &[Member]) -> Ended {
+        let ended = self.board.wait(None, |state| {
+            if state.asked > 0 {
+                return Some(Ended::Asked);
+            }
+            let lost = members
+                .iter()
+                .map(|member| &state.posts[member.0])
+                .find(|post| post.is_over());
+            lost.map(|post| Ended::Lost(post.lost()))
+        });
+        ended.unwrap_or(Ended::Asked)
+    }
+
+    /// Whether Ctrl-C or SIGTERM has come.
+    pub(crate) fn was_asked_to_stop(&self) -> bool {
+        self.board.lock().asked > 0
+    }
+
+    /// Ends one process: SIGTERM, and SIGKILL if it takes too long.
+    ///
+    /// Returns whether it ended before it had to be killed. Another Ctrl-C meanwhile kills it at once.
+    pub(crate) fn stop(&self, member: Member) -> bool {
+        self.board.lock().signal(member, Signal::SIGTERM);
+        let asked = self.board.lock().asked;
+        let ended = self
+            .board
+            .wait(Some(GRACE), |state| match state.posts[member.0].exit {
+                Some(_) => Some(true),
+                None => (state.asked > asked).then_some(false),
+            });
+        if ended == Some(true) {
+            return true;
+        }
+        self.board.lock().signal(member, Signal::SIGKILL);
+        self.board.wait(None, |state| state.posts[member.0].exit);
+        false
+    }
+
+    /// Ends all processes, the last started first.
+    pub(crate) fn stop_all(&self) {
+        let count = self.board.lock().posts.len();
+        for member in (0..count).rev().map(Member) {
+            let (name, over) = {
+                let state = self.board.lock();
+                let post = &state.posts[member.0];
+                (post.name.clone(), post.exit.is_some())
+            };
+            if !over && !self.stop(member) {
+                eprintln!("{name} did not stop and was killed");
+            }
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        let count = self.board.lock().posts.len();
+        for member in (0..count).map(Member) {
+            self.board.lock().signal(member, Signal::SIGKILL);
+            self.board.wait(None, |state| state.posts[member.0].exit);
+        }
+    }
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is a record of what happened: a panic elsewhere does not make it wrong.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `look` finds something; nothing if the limit passes first.
+    fn wait<T>(
+        &self,
+        limit: Option<Duration>,
+        mut look: impl FnMut(&State) -> Option<T>,
+    ) -> Option<T> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut state = self.lock();
+        loop {
+            if let Some(found) = look(&state) {
+                return Some(found);
+            }
+            state = match deadline {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.checked_duration_since(Instant::now())?;
+                    self.changed
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    fn read(&self, member: Member, output: io::PipeReader, prefix: Option<&str>) {
+        let mut output = BufReader::new(output);
+        let mut bytes = Vec::new();
+        while output
+            .read_until(b'\n', &mut bytes)
+            .is_ok_and(|count| count > 0)
+        {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            bytes.clear();
+            if let Some(name) = prefix {
+                eprintln!("{name:>9} │ {line}");
+            }
+            let lines = &mut self.lock().posts[member.0].lines;
+            if lines.len() == LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+            self.changed.notify_all();
+        }
+        self.lock().posts[member.0].silent = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the end of a process and takes note of it.
+    fn bury(&self, member: Member, mut child: Child) {
+        let pid = Pid::from_raw(child.id().cast_signed());
+        // Looked at but not reaped, its id is not given to anyone else, so that signals go astray neither
+        // here nor in `signal`.
+        let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        let mut state = self.lock();
+        // What it started itself goes with it.
+        let _ = killpg(pid, Signal::SIGKILL);
+        // A child of ours that nobody has reaped can be waited for; if not, it is as good as killed.
+        state.posts[member.0].exit = Some(
+            child
+                .wait()
+                .unwrap_or_else(|_| ExitStatus::from_raw(Signal::SIGKILL as i32)),
+        );
+        drop(state);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn signal(&self, member: Member, signal: Signal) {
+        let post = &self.posts[member.0];
+        if post.exit.is_none() {
+            // It may have ended this very moment; then there is nothing to do.
+            let _ = killpg(post.pid, signal);
+        }
+    }
+
+    fn stopped<T>(&self) -> Option<Result<T>> {
+        (self.asked > 0).then(|| Err(anyhow!("stopped")))
+    }
+}
+
+impl Post {
+    fn is_over(&self) -> bool {
+        self.exit.is_some() && self.silent
+    }
+
+    fn lost(&self) -> anyhow::Error {
+        match self.exit {
+            Some(status) => anyhow!("{} ended ({status}){}", self.name, self.last_words()),
+            None => anyhow!("{} is gone{}", self.name, self.last_words()),
+        }
+    }
+
+    fn last_words(&self) -> LastWords<'_> {
+        LastWords(self)
+    }
+}
+
+/// The end of a process's output, as an appendix to a message.
+struct LastWords<'a>(&'a Post);
+
+impl fmt::Display for LastWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = &self.0.lines;
+        if lines.is_empty() {
+            return write!(f, "; it wrote nothing");
+        }
+        write!(f, "; its last lines:")?;
+        for line in lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)) {
+            write!(f, "\n    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Has the kernel kill the process when this one dies, and gives it back the signals that this one blocks.
+#[allow(unsafe_code)]
+pub(crate) fn bind_to_parent(command: &mut Command) {
+    let parent = Pid::this();
+    // SAFETY: between fork and exec only system calls are made, on values copied before the fork.
+    unsafe {
+        command.pre_exec(move || {
+            SigSet::empty().thread_set_mask()?;
+            set_pdeathsig(Signal::SIGKILL)?;
+            if getppid() == parent {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        });
+    }
+}

@@ -1,0 +1,244 @@
+//! Every check that must pass, one step after another.
+
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::{
+    demo::{Chat, Ports},
+    process::Crew,
+    stack::choose_port,
+    tools,
+    workspace::{Profile, Workspace, run},
+};
+
+/// How long the browser may take for everything it does.
+const BROWSER: Duration = Duration::from_secs(180);
+
+#[derive(Args)]
+pub(crate) struct Test {
+    /// Run only these steps, in the usual order
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Name the steps, run none
+    #[arg(long)]
+    list: bool,
+}
+
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Workspace) -> Result<Outcome>,
+}
+
+enum Outcome {
+    Passed,
+    Skipped(&'static str),
+}
+
+const STEPS: [Step; 7] = [
+    Step {
+        name: "fmt",
+        about: "the code is formatted",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        about: "no lint has anything to say",
+        run: clippy,
+    },
+    Step {
+        name: "doc",
+        about: "the documentation builds without a warning",
+        run: doc,
+    },
+    Step {
+        name: "build",
+        about: "all programs build",
+        run: build,
+    },
+    Step {
+        name: "unit",
+        about: "tests and doctests of every crate",
+        run: unit,
+    },
+    Step {
+        name: "e2e",
+        about: "real NATS servers, gateways and workers",
+        run: e2e,
+    },
+    Step {
+        name: "browser",
+        about: "the chat in a real browser",
+        run: browser,
+    },
+];
+
+impl Test {
+    pub(crate) fn run(&self) -> Result<()> {
+        if self.list {
+            for step in &STEPS {
+                println!("{:8} {}", step.name, step.about);
+            }
+            return Ok(());
+        }
+        for name in &self.only {
+            if !STEPS.iter().any(|step| step.name == name) {
+                let known: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+                bail!(
+                    "--only: there is no step `{name}`; the steps are {}",
+                    known.join(", ")
+                );
+            }
+        }
+        raise_descriptor_limit()?;
+        let workspace = Workspace::find()?;
+        let begin = Instant::now();
+        let (mut passed, mut skipped) = (0, Vec::new());
+        for step in &STEPS {
+            if !self.only.is_empty() && !self.only.iter().any(|name| name == step.name) {
+                continue;
+            }
+            println!("── {}: {}", step.name, step.about);
+            let start = Instant::now();
+            let outcome =
+                (step.run)(&workspace).with_context(|| format!("step {} failed", step.name))?;
+            let took = start.elapsed().as_secs_f64();
+            match outcome {
+                Outcome::Passed => {
+                    passed += 1;
+                    println!("── {}: passed in {took:.1} s", step.name);
+                }
+                Outcome::Skipped(why) => {
+                    println!("── {}: SKIPPED: {why}", step.name);
+                    skipped.push(step.name);
+                }
+            }
+        }
+        let skipped = if skipped.is_empty() {
+            String::new()
+        } else {
+            format!(", skipped: {}", skipped.join(", "))
+        };
+        println!(
+            "── {passed} steps passed in {:.0} s{skipped}",
+            begin.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+}
+
+fn cargo(workspace: &Workspace, args: &[&str]) -> Result<Outcome> {
+    run(workspace.cargo(args))?;
+    Ok(Outcome::Passed)
+}
+
+fn fmt(workspace: &Workspace) -> Result<Outcome> {
+    cargo(workspace, &["fmt", "--all", "--check"])
+}
+
+fn clippy(workspace: &Workspace) -> Result<Outcome> {
+    cargo(
+        workspace,
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+}
+
+fn doc(workspace: &Workspace) -> Result<Outcome> {
+    let mut doc = workspace.cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run(doc)?;
+    Ok(Outcome::Passed)
+}
+
+fn build(workspace: &Workspace) -> Result<Outcome> {
+    cargo(workspace, &["build", "--quiet", "--workspace", "--bins"])
+}
+
+fn unit(workspace: &Workspace) -> Result<Outcome> {
+    cargo_test(workspace, &["--workspace", "--exclude", "gatebus-tests"])
+}
+
+/// These tests run programs of other crates, which the step before has built.
+fn e2e(workspace: &Workspace) -> Result<Outcome> {
+    build(workspace)?;
+    cargo_test(workspace, &["--package", "gatebus-tests"])
+}
+
+fn cargo_test(workspace: &Workspace, packages: &[&str]) -> Result<Outcome> {
+    let mut test = workspace.cargo(&["test", "--quiet"]);
+    test.args(packages)
+        .env("NATS_SERVER_BIN", tools::nats_server(workspace)?);
+    run(test)?;
+    Ok(Outcome::Passed)
+}
+
+fn browser(workspace: &Workspace) -> Result<Outcome> {
+    let Some(chromium) = chromium()? else {
+        return Ok(Outcome::Skipped(
+            "no Chromium in PATH, and only root can install one; or name one in CHROMIUM_BIN",
+        ));
+    };
+    build(workspace)?;
+    let (node, npm) = tools::node()?;
+    let folder = workspace.root().join("tests/browser");
+    let modules = tools::node_modules(workspace, &npm, &folder)?;
+    let nats_server = tools::nats_server(workspace)?;
+    let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let ports = Ports {
+        page: choose_port(host, None, 0, "")?,
+        ..Ports::default()
+    };
+
+    let crew = Crew::new(false)?;
+    let chat = Chat::start(&crew, workspace, Profile::Debug, &nats_server, host, &ports)?;
+    let mut script = Command::new(node);
+    script.arg(folder.join("chat.mjs")).current_dir(&folder);
+    script
+        .env("CHAT_PAGE", &chat.page)
+        .env("CHROMIUM_BIN", chromium)
+        .env("NODE_MODULES", modules);
+    let script = crew.start("browser", script)?;
+    for line in crew.wait_for_end(script, BROWSER)? {
+        println!("{line}");
+    }
+    crew.stop_all();
+    Ok(Outcome::Passed)
+}
+
+/// The browser; in CI a missing one is a failure, so that the test cannot vanish unseen.
+fn chromium() -> Result<Option<PathBuf>> {
+    if let Some(found) = tools::chromium()? {
+        return Ok(Some(found));
+    }
+    if tools::can_install() {
+        tools::install("chromium")?;
+        return tools::chromium();
+    }
+    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+        bail!("no Chromium in PATH, and only root can install one");
+    }
+    Ok(None)
+}
+
+/// The end-to-end tests open some thousand sockets.
+fn raise_descriptor_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("raising the descriptor limit")
+}
