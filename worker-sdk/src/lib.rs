@@ -30,8 +30,8 @@
 //! # async fn main() {
 //! let mut app = worker_sdk::testing::Harness::new(Echo);
 //! let alice = app.connect().await;
-//! app.message(&alice, "hello, world").await;
-//! assert_eq!(app.received(&alice), ["hello, world"]);
+//! app.message(alice, "hello, world").await;
+//! assert_eq!(app.received(alice), ["hello, world"]);
 //! # }
 //! ```
 //!
@@ -88,9 +88,9 @@
 //! # async fn main() {
 //! # let mut app = Harness::new(Doorman);
 //! # let ann = app.connect().await;
-//! # app.message(&ann, "Ann").await;
-//! # app.message(&ann, "it is me").await;
-//! # assert_eq!(app.received(&ann), ["welcome back, Ann"]);
+//! # app.message(ann, "Ann").await;
+//! # app.message(ann, "it is me").await;
+//! # assert_eq!(app.received(ann), ["welcome back, Ann"]);
 //! # }
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Tests without a server: drive an [`Events`] implementation, and read what it sent.
+//! Tests without a server: drive an [`Events`](crate::Events) implementation, and read what it sent.
 //!
 //! A [`Harness`] is a worker and a gateway in one, in memory. Events go through the same code as in
 //! a worker; commands and queries go through the same encoding, and are applied at once, as a
@@ -31,10 +31,10 @@
 //! let alice = app.connect().await;
 //! let bob = app.connect().await;
 //!
-//! app.message(&alice, "hello").await;
+//! app.message(alice, "hello").await;
 //!
-//! assert_eq!(app.received(&alice), ["sent"]);
-//! assert_eq!(app.received(&bob), ["hello"]);
+//! assert_eq!(app.received(alice), ["sent"]);
+//! assert_eq!(app.received(bob), ["hello"]);
 //! # }
 //! ```
 

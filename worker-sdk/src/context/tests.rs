@@ -3,8 +3,10 @@
 use wire::{Ack, EventBatch, EventKind, Payload, RequestKind, Session};
 
 use crate::{
-    Client, Error, ErrorKind, Events, Gateway, HandlerResult, Message, Retry, desk::Desk,
-    link::Link, outbox::Queue,
+    Client, Error, ErrorKind, Events, Gateway, HandlerResult, Message, Retry,
+    desk::Desk,
+    link::Link,
+    outbox::{Queue, Seen},
 };
 
 use super::*;
@@ -66,11 +68,11 @@ async fn play_with(messages: &[&str]) -> (String, Ack) {
     let mut last = None;
     for item in queue.look() {
         match item {
-            Ok((_, payload)) => match wire::decode::<Request>(&payload).unwrap().kind {
+            Seen::Letter(payload) => match wire::decode::<Request>(&payload).unwrap().kind {
                 RequestKind::Command(command) => log.push(text(&command)),
                 RequestKind::Query(query) => log.push(format!("{query:?}")),
             },
-            Err((_, acks)) => {
+            Seen::Acks(acks) => {
                 let [ack] = &acks[..] else {
                     panic!("one batch, one ack")
                 };
@@ -78,7 +80,7 @@ async fn play_with(messages: &[&str]) -> (String, Ack) {
                     "{:?}",
                     ack.commands.iter().map(text).collect::<Vec<_>>()
                 ));
-                last = Some(ack.clone());
+                last = Some(Ack::clone(ack));
             }
         }
     }

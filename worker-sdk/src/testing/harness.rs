@@ -32,7 +32,7 @@ pub enum Handled {
 
 /// Drives an [`Events`] implementation without a server. See [the module](super).
 ///
-/// Methods that take a client id take it by value or by reference.
+/// Methods that take a client's id take it by value (it is `Copy`) or by reference.
 pub struct Harness<E: Events> {
     desk: Desk<E>,
     hub: Arc<Hub>,

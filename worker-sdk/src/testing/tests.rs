@@ -123,28 +123,28 @@ async fn a_chat_is_played_through() {
     let mut app = Harness::new(Chat::default());
     let ann = app.connect_with(named("ann")).await;
     let bob = app.connect().await;
-    assert_eq!(app.uid(&ann).as_deref(), Some("ann"));
-    assert_eq!(app.session(&bob).name, "somebody");
+    assert_eq!(app.uid(ann).as_deref(), Some("ann"));
+    assert_eq!(app.session(bob).name, "somebody");
 
-    app.message(&ann, "join lobby").await;
-    app.message(&bob, "join lobby").await;
-    assert_eq!(app.received(&ann), ["members: 1", "somebody is here"]);
-    assert_eq!(app.received(&bob), ["members: 2"]);
-    assert_eq!(app.groups(&bob), ["lobby"]);
+    app.message(ann, "join lobby").await;
+    app.message(bob, "join lobby").await;
+    assert_eq!(app.received(ann), ["members: 1", "somebody is here"]);
+    assert_eq!(app.received(bob), ["members: 2"]);
+    assert_eq!(app.groups(bob), ["lobby"]);
 
-    app.message(&bob, "say hello").await;
-    assert_eq!(app.received(&ann), ["hello"]);
-    assert_eq!(app.received(&bob), ["hello"]);
+    app.message(bob, "say hello").await;
+    assert_eq!(app.received(ann), ["hello"]);
+    assert_eq!(app.received(bob), ["hello"]);
 
-    app.message(&ann, "bye").await;
-    assert_eq!(app.received(&ann), ["bye"]);
-    assert_eq!(app.closed(&ann).map(|c| c.code), Some(4000));
-    assert!(!app.is_connected(&ann));
-    assert_eq!(app.received(&bob), ["ann left"]);
+    app.message(ann, "bye").await;
+    assert_eq!(app.received(ann), ["bye"]);
+    assert_eq!(app.closed(ann).map(|c| c.code), Some(4000));
+    assert!(!app.is_connected(ann));
+    assert_eq!(app.received(bob), ["ann left"]);
 
     app.stop().await;
-    assert_eq!(app.received(&bob), ["see you"]);
-    app.disconnect(&bob).await;
+    assert_eq!(app.received(bob), ["see you"]);
+    app.disconnect(bob).await;
     app.lose_gateway(bob.gateway).await;
     let log = app.events().log.lock().unwrap();
     let expected = [
@@ -161,14 +161,14 @@ async fn a_chat_is_played_through() {
 async fn a_failed_event_is_told_and_the_session_is_as_before_a_panic() {
     let mut app = Harness::new(Chat::default());
     let ann = app.connect_with(named("ann")).await;
-    let handled = app.try_message(&ann, "half").await;
+    let handled = app.try_message(ann, "half").await;
     assert_eq!(
         handled,
         Handled::Failed("the handler panicked: at half".into())
     );
-    assert_eq!(app.received(&ann), ["before"]);
-    assert_eq!(app.session(&ann).name, "ann");
-    let handled = app.try_message(&ann, "say hello").await;
+    assert_eq!(app.received(ann), ["before"]);
+    assert_eq!(app.session(ann).name, "ann");
+    let handled = app.try_message(ann, "say hello").await;
     assert_eq!(handled, Handled::Failed("join a room first".into()));
 }
 
@@ -176,20 +176,20 @@ async fn a_failed_event_is_told_and_the_session_is_as_before_a_panic() {
 async fn an_event_to_be_retried_comes_again_and_leaves_no_trace_before() {
     let mut app = Harness::new(Chat::default());
     let ann = app.connect_with(named("ann")).await;
-    assert_eq!(app.try_message(&ann, "later").await, Handled::Retry);
+    assert_eq!(app.try_message(ann, "later").await, Handled::Retry);
     assert_eq!(app.again().await, Handled::Retry);
-    assert_eq!(app.received(&ann), [""; 0]);
-    assert_eq!(app.session(&ann).name, "ann");
+    assert_eq!(app.received(ann), [""; 0]);
+    assert_eq!(app.session(ann).name, "ann");
     assert_eq!(app.again().await, Handled::Done);
-    assert_eq!(app.received(&ann), ["ann at last"]);
+    assert_eq!(app.received(ann), ["ann at last"]);
 }
 
 #[tokio::test]
 async fn a_batch_of_messages_is_handled_in_order() {
     let mut app = Harness::new(Chat::default());
     let ann = app.connect().await;
-    app.messages(&ann, ["a", "join r", "b", "say c", "d"]).await;
-    assert_eq!(app.received(&ann), ["a", "members: 1", "b", "c", "d"]);
+    app.messages(ann, ["a", "join r", "b", "say c", "d"]).await;
+    assert_eq!(app.received(ann), ["a", "members: 1", "b", "c", "d"]);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_session_of_another_shape_fails_the_event_and_says_so() {
     app.gateway()
         .set_session(ann, &Free::from([("name".into(), 5.into())]))
         .unwrap();
-    match app.try_message(&ann, "hello").await {
+    match app.try_message(ann, "hello").await {
         Handled::Failed(says) => assert!(says.contains("does not fit the type"), "{says}"),
         other => panic!("{other:?}"),
     }
