@@ -36,13 +36,13 @@ export class Balance {
     this.#answers.set(worker, (this.#answers.get(worker) ?? 0) + 1);
     const all = [...this.#answers].sort(([a], [b]) => (a < b ? -1 : 1));
     const most = all.sort(([, a], [, b]) => b - a).slice(0, SHOWN).sort(([a], [b]) => (a < b ? -1 : 1));
-    this.#workers.replaceChildren(...most.map(([id, count]) => {
+    this.#workers.replaceChildren(...most.flatMap(([id, count]) => {
       const item = element("span", "worker", `worker ${id.slice(0, 4)} `);
       item.dataset.worker = id;
       item.dataset.count = count;
       item.style.setProperty("--hue", workerHue(id));
       item.append(element("b", "", `×${count}`));
-      return item;
+      return [item, " "];
     }));
     if (all.length > SHOWN) this.#workers.append(element("span", "", `and ${all.length - SHOWN} more`));
   }
