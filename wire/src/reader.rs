@@ -550,11 +550,11 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
+    /// Fields are told apart by their bytes, so nobody needs to know whether these are UTF-8.
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let head = self.untagged()?;
         match head.major() {
-            TEXT => self.text(head, visitor),
-            BYTES => self.bytes(head, visitor),
+            TEXT | BYTES => self.bytes(head, visitor),
             _ => Err(mismatch(head, &visitor)),
         }
     }

@@ -323,6 +323,37 @@ fn any_type_of_serde_can_be_read() {
     );
 }
 
+#[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+struct Flat {
+    own: u8,
+    tagged: Tagged,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Tagged {
+    Guest { name: String, bytes: Vec<u8> },
+}
+
+#[test]
+fn flattened_and_tagged_types_can_be_read() {
+    let value = Flat {
+        own: 1,
+        tagged: Tagged::Guest {
+            name: "bob".to_owned(),
+            bytes: vec![1, 2],
+        },
+        rest: BTreeMap::from([
+            ("more".to_owned(), vec![3u8].into()),
+            ("世".to_owned(), 2.into()),
+        ]),
+    };
+    let bytes = wire::encode(&value);
+    assert_eq!(wire::decode::<Flat>(&bytes).expect("our own bytes"), value);
+}
+
 #[test]
 fn floats_of_every_width_are_read() {
     // RFC 8949, appendix A.
