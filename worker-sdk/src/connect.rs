@@ -8,7 +8,7 @@ use std::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, error,
     settings::{Credentials, Settings},
 };
 
@@ -33,7 +33,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Client, Error> {
                 }
                 Err(error) if error.kind() == ErrorKind::Unreachable => {
                     if failed == 0 {
-                        tracing::warn!(servers = ?settings.servers, %error, "NATS is not there yet, trying on");
+                        tracing::warn!(servers = ?settings.servers, error = error::chain(&error), "NATS is not there yet, trying on");
                     }
                     failed += 1;
                     tokio::time::sleep(pause(failed)).await;

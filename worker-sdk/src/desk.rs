@@ -11,8 +11,9 @@ use std::{
 use wire::{Ack, AckStatus, ClientId, EventBatch, EventKind};
 
 use crate::{
-    BoxError, Client, Closed, Error, Events, Gateway, HandlerResult, Handshake, Message, Retry,
+    Client, Closed, Error, Events, Gateway, HandlerResult, Handshake, Message, Retry,
     context::{self, Context},
+    error,
     ledger::{Ledger, Verdict, plain},
     session::{Codec, Watch},
 };
@@ -110,7 +111,7 @@ impl<E: Events> Desk<E> {
             Ok(begun) => begun,
             Err(error) => {
                 for _ in 0..batch.len() {
-                    self.failed(&batch, &error.to_string(), &mut ack, &mut report);
+                    self.failed(&batch, &error::chain(&error), &mut ack, &mut report);
                 }
                 return (ack, report);
             }
@@ -152,7 +153,7 @@ impl<E: Events> Desk<E> {
             }
         }
         ack.session = watch.change().unwrap_or_else(|error| {
-            tracing::error!(client = %batch.client, %error, "the session's changes are lost");
+            tracing::error!(client = %batch.client, error = error::chain(&error), "the session's changes are lost");
             None
         });
         ack.commands = context.take();
@@ -185,8 +186,8 @@ impl<E: Events> Desk<E> {
                 }
                 match (result, watch.commit(&client.session)) {
                     (Ok(()), Ok(())) => return Outcome::Fine,
-                    (Err(error), Ok(())) => return Outcome::Failed(chain(&error)),
-                    (_, Err(error)) => error.to_string(),
+                    (Err(error), Ok(())) => return Outcome::Failed(error::chain(&*error)),
+                    (_, Err(error)) => error::chain(&error),
                 }
             }
             Err(said) => format!("the handler panicked: {said}"),
@@ -196,7 +197,7 @@ impl<E: Events> Desk<E> {
                 client.session = session;
                 Outcome::Failed(failed)
             }
-            Err(error) => Outcome::Failed(format!("{failed}; and then {error}")),
+            Err(error) => Outcome::Failed(format!("{failed}; and then {}", error::chain(&error))),
         }
     }
 
@@ -209,27 +210,12 @@ impl<E: Events> Desk<E> {
     }
 }
 
-/// An error with its sources, which many an error leaves out of its own text.
-pub(crate) fn chain(error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let says = source.to_string();
-        if !text.contains(&says) {
-            text.push_str(": ");
-            text.push_str(&says);
-        }
-        next = source.source();
-    }
-    text
-}
-
 /// Runs a hook that belongs to no client; `Err` says what went wrong.
 pub(crate) async fn hook(run: impl Future<Output = HandlerResult>) -> Result<(), String> {
     use futures_util::FutureExt;
     match std::panic::AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(chain(&error)),
+        Ok(Err(error)) => Err(error::chain(&*error)),
         Err(panic) => Err(format!("it panicked: {}", context::said(&*panic))),
     }
 }

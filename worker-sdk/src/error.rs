@@ -97,20 +97,17 @@ impl Error {
     }
 }
 
-/// The whole chain, so that one `{error}` in a log says it all.
+/// What went wrong; why stands in `source()`.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.context)?;
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.context)
     }
 }
 
+/// The kind, and the whole chain.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}({self})", self.kind)
+        write!(f, "{:?}: {}", self.kind, chain(self))
     }
 }
 
@@ -124,6 +121,21 @@ impl From<wire::NameError> for Error {
     fn from(error: wire::NameError) -> Self {
         Self::new(ErrorKind::InvalidName, error.to_string())
     }
+}
+
+/// An error with its sources, but for what its own text says already.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let says = source.to_string();
+        if !text.contains(&says) {
+            text.push_str(": ");
+            text.push_str(&says);
+        }
+        next = source.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -146,7 +158,8 @@ mod tests {
     #[test]
     fn an_error_says_what_stands_behind_it() {
         let error = Error::new(ErrorKind::Json, "not JSON").with("line 3");
-        assert_eq!(error.to_string(), "not JSON: line 3");
+        assert_eq!(error.to_string(), "not JSON");
+        assert_eq!(format!("{error:?}"), "Json: not JSON: line 3");
         assert_eq!(
             error.source().map(ToString::to_string).as_deref(),
             Some("line 3")

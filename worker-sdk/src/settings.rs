@@ -6,7 +6,7 @@ use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
 use wire::Prefix;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, error};
 
 /// Where NATS is if nobody says.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -199,7 +199,10 @@ impl Settings {
 
 /// The same error, naming the variable it is about.
 pub(crate) fn named(variable: &str, error: Error) -> Error {
-    Error::new(error.kind(), variable).with(error)
+    Error::new(
+        error.kind(),
+        format!("{variable}: {}", error::chain(&error)),
+    )
 }
 
 /// A variable of the process; an empty one is as good as none.
@@ -283,7 +286,7 @@ mod tests {
         ] {
             let error = urls(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
-            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
     }
 

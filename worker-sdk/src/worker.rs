@@ -347,7 +347,10 @@ fn tell_of_lost_gateways<E: Events>(desk: Arc<Desk<E>>) -> AbortHandle {
         let link = desk.gateway.link();
         let mut lost = link.roster.lost();
         if let Err(error) = link.gateways().await {
-            tracing::error!(%error, "cannot listen to the gateways' beats");
+            tracing::error!(
+                error = crate::error::chain(&error),
+                "cannot listen to the gateways' beats"
+            );
         }
         while let Some(gateway) = lost.recv().await {
             if let Err(error) = desk::hook(desk.events.on_gateway_lost(gateway)).await {
