@@ -31,11 +31,32 @@ pub async fn try_get(port: u16, path: &str) -> Option<Answer> {
     };
     let answer = within(format!("GET {path}"), ask).await.ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
+    let chunked = head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked");
     Some(Answer {
         status: head.split(' ').nth(1)?.parse().ok()?,
         head: head.to_owned(),
-        body: body.to_owned(),
+        body: if chunked {
+            joined(body)?
+        } else {
+            body.to_owned()
+        },
     })
+}
+
+/// A body that came in chunks, each with its length in hex on a line before it.
+fn joined(mut body: &str) -> Option<String> {
+    let mut whole = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(whole);
+        }
+        whole.push_str(rest.get(..length)?);
+        body = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// Gets a path from `127.0.0.1:port`.

@@ -95,7 +95,7 @@ async fn gateways_and_workers_answer_as_nats_micro_services() {
 async fn everybody_beats_when_asked_who_is_there_and_when_leaving() {
     let nats = Nats::start().await;
     let mut gateway = Gateway::with(&nats)
-        .option("--drain-delay", "0s")
+        .option("--drain-delay", "1s")
         .option("--drain-spread", "0s")
         .start()
         .await;
@@ -227,9 +227,9 @@ async fn the_metrics_that_dashboards_use_are_there_and_count() {
         "connections_closed_total",
         "handshakes_refused_total",
         "received_messages_total",
-        "received_messages_bytes_total",
+        "received_bytes_total",
         "sent_messages_total",
-        "sent_messages_bytes_total",
+        "sent_bytes_total",
         "dropped_messages_total",
         "reads_paused_total",
         "events_total",
@@ -302,7 +302,7 @@ async fn no_message_is_ever_in_a_log() {
     let gateway = Gateway::with(&nats).option("--log", "trace").start().await;
     let journal = Journal::new();
     let worker = Worker::with(&nats, &journal, "worker")
-        .env("RUST_LOG", "trace")
+        .env("RUST_LOG", "worker_sdk=trace")
         .start()
         .await;
     let mut client = Client::connect(&gateway).await;

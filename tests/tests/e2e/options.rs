@@ -45,7 +45,7 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
         ("--ping-interval", "0s"),
         ("--ping-misses", "0"),
         ("--drain-delay", "x"),
-        ("--drain-spread", "-1s"),
+        ("--drain-spread", "1 fortnight"),
         ("--drain-deadline", "1s"),
         ("--log", "shouting=very"),
         ("--log-format", "poem"),

@@ -1,11 +1,8 @@
 //! Gates: handlers wait at them until the test lets them go, so that no test needs to guess a time.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, io::stdin, sync::Arc};
 
-use tokio::{
-    io::{AsyncBufReadExt, BufReader, stdin},
-    sync::watch,
-};
+use tokio::sync::watch;
 
 /// The gates that are open. Cloning gives another handle to the same gates.
 #[derive(Clone)]
@@ -18,14 +15,16 @@ impl Default for Gates {
 }
 
 impl Gates {
-    /// Opens the gate that each line of stdin names.
-    pub(crate) async fn listen(self) {
-        let mut lines = BufReader::new(stdin()).lines();
-        while let Ok(Some(gate)) = lines.next_line().await {
-            self.0.send_modify(|open| {
-                open.insert(gate);
-            });
-        }
+    /// Opens the gate that each line of stdin names. On a thread of its own: a runtime does not end
+    /// while one of its tasks reads from stdin.
+    pub(crate) fn listen(self) {
+        std::thread::spawn(move || {
+            for gate in stdin().lines().map_while(Result::ok) {
+                self.0.send_modify(|open| {
+                    open.insert(gate);
+                });
+            }
+        });
     }
 
     /// Waits until a gate is open; one that is open stays so.

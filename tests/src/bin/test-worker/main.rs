@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         .init();
     let service = std::env::var("WORKER_SERVICE").unwrap_or_else(|_| "test".to_owned());
     let gates = Gates::default();
-    tokio::spawn(gates.clone().listen());
+    gates.clone().listen();
     let worker = match Worker::from_env(&service) {
         Ok(worker) => worker,
         Err(error) => {
