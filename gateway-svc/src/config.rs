@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use ipnet::IpNet;
 use wire::Prefix;
 
@@ -249,11 +249,18 @@ impl Options {
                 e.exit();
             }
             let text = e.to_string();
-            let line = text
+            let mut line = text
                 .lines()
                 .next()
                 .unwrap_or_default()
-                .trim_start_matches("error: ");
+                .trim_start_matches("error: ")
+                .to_owned();
+            // whoever set a variable looks for its name, not for the flag's
+            for arg in Self::command().get_arguments() {
+                if let Some(env) = arg.get_env() {
+                    line = line.replace(&format!("'{arg}'"), &format!("{arg} ({})", env.display()));
+                }
+            }
             let tips = text.lines().find_map(|l| l.trim().strip_prefix("tip: "));
             eprintln!(
                 "gateway-svc: {line}{}",

@@ -101,7 +101,12 @@ impl Connection {
             stream,
             codec: WebSocketContext::new(Role::Server, Some(config)),
             mailbox: Mailbox::default(),
-            unread: beyond.freeze(),
+            // an empty buffer would keep the handshake's memory
+            unread: if beyond.is_empty() {
+                Bytes::new()
+            } else {
+                beyond.freeze()
+            },
             waker: None,
             phase: Phase::Open,
             paused: false,

@@ -245,13 +245,7 @@ impl Up {
                 self.pongs_due = self.pongs_due.saturating_sub(1);
                 (!std::mem::replace(&mut self.ready, true)).then_some(LinkEvent::Ready)
             }
-            ServerOp::Info { info } => {
-                if info.lame_duck_mode {
-                    info!(server = %self.server, "the NATS server is about to stop");
-                }
-                None
-            }
-            ServerOp::Success => None,
+            ServerOp::Info { .. } | ServerOp::Success => None,
             ServerOp::Error { error } => {
                 match error.is_fatal() {
                     Some(true) => {

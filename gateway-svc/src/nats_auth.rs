@@ -175,7 +175,8 @@ impl Credentials {
             client_name: Some(name.to_owned()),
             client_lang: "rust",
             client_version: env!("CARGO_PKG_VERSION"),
-            protocol: 1,
+            // no INFO after the first: see `link::dial`
+            protocol: 0,
             echo: true,
             signature: None,
             jwt: None,

@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt, seq::SliceRandom};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
@@ -109,23 +109,21 @@ impl Dialer {
     async fn dial_one(&self, url: &ServerUrl) -> Result<Established, DialError> {
         let tcp = watermelon_net::connect_tcp(&url.0).await?;
         tcp.set_nodelay(true)?;
-        let mut conn = StreamingConnection::new(Socket::Plain(tcp));
-        let info = match conn.read_next().await? {
-            ServerOp::Info { info } => info,
-            ServerOp::Error { error } => return Err(DialError::Refused(error)),
-            _ => return Err(DialError::Protocol),
-        };
-        if !info.supports_headers {
+        let mut tcp = tcp;
+        let info = info(&mut tcp).await?;
+        if !info.headers {
             return Err(DialError::NoHeaders);
         }
+        let mut socket = Socket::Plain(tcp);
         let tls = info.tls_required || url.0.protocol() == Protocol::TLS || self.tls.is_some();
         if tls {
             let config = match &self.tls {
                 Some(config) => config.clone(),
                 None => client_config(None)?,
             };
-            conn = StreamingConnection::new(conn.into_inner().secure(config, url).await?);
+            socket = socket.secure(config, url).await?;
         }
+        let mut conn = StreamingConnection::new(socket);
         let connect = self
             .credentials
             .connect(url, info.nonce.as_deref(), tls, &self.name)?;
@@ -142,16 +140,48 @@ impl Dialer {
                 ServerOp::Pong => break,
                 ServerOp::Ping => conn.enqueue_write_op(&ClientOp::Pong),
                 ServerOp::Error { error } => return Err(DialError::Refused(error)),
-                ServerOp::Success | ServerOp::Info { .. } => {}
-                ServerOp::Message { .. } => return Err(DialError::Protocol),
+                ServerOp::Success => {}
+                ServerOp::Info { .. } | ServerOp::Message { .. } => {
+                    return Err(DialError::Protocol);
+                }
             }
         }
         Ok(Established {
             conn,
-            max_payload: info.max_payload.get() as usize,
+            max_payload: info.max_payload,
             server: url.to_string(),
         })
     }
+}
+
+/// What of the server's first line matters here.
+#[derive(serde::Deserialize)]
+struct Info {
+    max_payload: usize,
+    #[serde(default)]
+    headers: bool,
+    #[serde(default)]
+    tls_required: bool,
+    #[serde(default)]
+    nonce: Option<String>,
+}
+
+/// Reads the line with which a server greets, and not a byte more: TLS may follow.
+///
+/// Not left to watermelon-proto, whose reader takes the `connect_urls` of a clustered server for
+/// URLs (they are `host:port`) and refuses the line. For the same reason CONNECT asks for protocol
+/// 0, in which a server never sends a second one.
+async fn info(tcp: &mut TcpStream) -> Result<Info, DialError> {
+    const MOST: usize = 64 * 1024;
+    let mut line = Vec::with_capacity(1024);
+    while !line.ends_with(b"\n") {
+        if line.len() == MOST {
+            return Err(DialError::Protocol);
+        }
+        line.push(tcp.read_u8().await?);
+    }
+    let json = line.strip_prefix(b"INFO ").ok_or(DialError::Protocol)?;
+    serde_json::from_slice(json).map_err(|_| DialError::Protocol)
 }
 
 /// TLS settings: the authorities of the PEM file, or those of the system.

@@ -1,7 +1,7 @@
 //! Commands: what is done to the clients of a target.
 
 use bytes::Bytes;
-use wire::{Answer, AnswerError, ClosedBy, Command, Request, RequestKind, TargetKind};
+use wire::{Answer, AnswerError, ClosedBy, Command, Request, RequestKind, Session, TargetKind};
 
 use super::{Shard, client::End};
 use crate::{frame, hub::TopicKind, topics::Slot};
@@ -109,9 +109,13 @@ impl Shard {
         if matches!(target, Target::Nobody) && request.to.is_none() {
             return Err(AnswerError::NoClient);
         }
-        if let Command::SetSession(session) | Command::UpdateSession(session) = command {
-            session.to_map().map_err(|_| AnswerError::Malformed)?;
-        }
+        // kept bytes are in our own encoding, so that equal sessions are equal bytes
+        let checked = |session: &Session| session.checked().map_err(|_| AnswerError::Malformed);
+        let command = &match command {
+            Command::SetSession(session) => Command::SetSession(checked(session)?),
+            Command::UpdateSession(session) => Command::UpdateSession(checked(session)?),
+            other => other.clone(),
+        };
         let once = Prepared::new(command);
         let (mut done, mut failed) = (0, None);
         for slot in self.slots(target, request) {
