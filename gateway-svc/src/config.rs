@@ -256,7 +256,9 @@ impl Options {
                 .trim_start_matches("error: ")
                 .to_owned();
             // whoever set a variable looks for its name, not for the flag's
-            for arg in Self::command().get_arguments() {
+            let mut command = Self::command();
+            command.build();
+            for arg in command.get_arguments() {
                 if let Some(env) = arg.get_env() {
                     line = line.replace(&format!("'{arg}'"), &format!("{arg} ({})", env.display()));
                 }

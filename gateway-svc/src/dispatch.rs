@@ -128,13 +128,6 @@ impl Dispatch {
         self.queue.is_empty()
     }
 
-    /// Gives back the memory of an empty queue.
-    pub(crate) fn release(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-    }
-
     /// Takes the run of same-kind events at the head as the next batch, if none is in flight.
     /// True: the batch is ready to be sent.
     pub(crate) fn begin(&mut self) -> bool {
@@ -307,6 +300,10 @@ impl Dispatch {
     fn drop_head(&mut self, n: u32) {
         for event in self.queue.drain(..n as usize) {
             self.bytes -= event.size();
+        }
+        // an allocation costs less than what all idle clients together would hold
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
         }
     }
 }

@@ -122,7 +122,6 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
-        client.dispatch.release();
         if let Some(connection) = &mut client.connection {
             connection.release();
         }
