@@ -200,7 +200,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The task's turn: writes if the socket was blocked, reads if it may. `scratch` is the shard's.
+    /// The task's turn: writes if the socket was blocked, reads if it may. `scratch` is the shard's, and
+    /// `limit` bounds what may wait to be written.
     ///
     /// Every input is given to `take`, which breaks to stop the reading; what was read and not parsed
     /// is kept. Ready: the socket has come to its end.
@@ -208,6 +209,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
+        limit: usize,
         mut take: impl FnMut(Input) -> ControlFlow<()>,
     ) -> Poll<()> {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -231,7 +233,7 @@ impl Connection {
         }
         if !self.unread.is_empty() && !self.paused {
             let unread = std::mem::take(&mut self.unread);
-            if let Some(left) = self.parse(&unread, &mut take) {
+            if let Some(left) = self.parse(&unread, limit, &mut take) {
                 self.unread = unread.slice(left..);
                 return Poll::Pending;
             }
@@ -244,7 +246,7 @@ impl Connection {
                     let _ = take(Input::Life);
                     // a client that we are done with may say what it wants
                     if self.is_open()
-                        && let Some(left) = self.parse(buf.filled(), &mut take)
+                        && let Some(left) = self.parse(buf.filled(), limit, &mut take)
                     {
                         self.unread = Bytes::copy_from_slice(&buf.filled()[left..]);
                         return Poll::Pending;
@@ -263,12 +265,14 @@ impl Connection {
     fn parse(
         &mut self,
         bytes: &[u8],
+        limit: usize,
         take: &mut impl FnMut(Input) -> ControlFlow<()>,
     ) -> Option<usize> {
         let mut feed = Feed {
             bytes,
             at: 0,
             mailbox: &mut self.mailbox,
+            limit,
             full: false,
         };
         loop {
@@ -312,12 +316,10 @@ struct Feed<'a> {
     bytes: &'a [u8],
     at: usize,
     mailbox: &'a mut Mailbox,
+    limit: usize,
     /// The client does not read our answers.
     full: bool,
 }
-
-/// How much of answers to pings may wait.
-const MOST_ANSWERS: usize = 64 * 1024;
 
 impl Read for Feed<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -336,7 +338,7 @@ impl Write for Feed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.full |= self
             .mailbox
-            .push(Bytes::copy_from_slice(bytes), MOST_ANSWERS)
+            .push(Bytes::copy_from_slice(bytes), self.limit)
             .is_err();
         Ok(bytes.len())
     }

@@ -255,9 +255,10 @@ impl Dispatch {
         self.state == State::Paused
     }
 
-    /// The link was lost and is back: what was sent may never have arrived, or its ack.
-    /// True: a batch is ready to be sent.
-    pub(crate) fn relink(&mut self) -> bool {
+    /// The link was lost and is back: what was sent may never have arrived, or its ack. The time
+    /// without a link is not held against the workers. True: a batch is ready to be sent.
+    pub(crate) fn relink(&mut self, now: Millis) -> bool {
+        self.wait_anew(now);
         if let State::Sent { .. } = self.state {
             self.attempt += 1;
             self.state = State::Ready;
@@ -492,14 +493,26 @@ mod tests {
     }
 
     #[test]
+    fn time_without_a_link_is_not_time_without_a_worker() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin();
+        d.sent(0);
+        d.park(0);
+        assert!(!d.relink(40_000), "it still waits for a worker");
+        assert_eq!(d.due(69_999, 10_000, 30_000, 5), Due::Nothing);
+        assert_eq!(d.due(70_000, 10_000, 30_000, 5), Due::NoWorker);
+    }
+
+    #[test]
     fn what_was_sent_over_a_lost_link_goes_again_and_says_so() {
         let mut d = Dispatch::default();
         d.push(message("a"));
         d.begin();
-        assert!(d.relink(), "it was never sent");
+        assert!(d.relink(0), "it was never sent");
         assert_eq!(d.batch().attempt, 1);
         d.sent(0);
-        assert!(d.relink());
+        assert!(d.relink(0));
         assert_eq!(d.batch().attempt, 2);
     }
 }

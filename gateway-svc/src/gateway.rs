@@ -53,6 +53,7 @@ impl Gateway {
         for url in &config.listen {
             // every shard has a socket of its own, and the kernel shares the clients out
             let mut url = url.clone();
+            vacant(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
             for shard in &mut shards {
                 let socket =
                     listen(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
@@ -155,6 +156,13 @@ fn spawn(number: u16, parts: ShardParts) -> Result<oneshot::Receiver<Result<()>>
         })
         .context("cannot start a shard's thread")?;
     Ok(ended)
+}
+
+/// Whether nobody listens there: sockets that share a port would not notice another process.
+fn vacant(addr: SocketAddr) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())
 }
 
 fn listen(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {

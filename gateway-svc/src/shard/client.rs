@@ -129,7 +129,7 @@ impl Shard {
         };
         let (mut ending, mut heard) = (None, false);
         let (metrics, most) = (&self.metrics, self.max_message);
-        let polled = connection.poll(cx, &mut self.scratch, |input| {
+        let polled = connection.poll(cx, &mut self.scratch, self.limits.mailbox, |input| {
             match input {
                 Input::Life => {
                     heard = true;

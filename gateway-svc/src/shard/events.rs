@@ -349,10 +349,11 @@ impl Shard {
 
     /// The link is back: what was in flight goes again, for nobody knows whether it arrived.
     pub(super) fn relink(&mut self) {
+        let now = self.now();
         self.ready.clear();
         for (slot, client) in self.clients.iter_mut().enumerate() {
             if let Some(client) = client
-                && client.dispatch.relink()
+                && client.dispatch.relink(now)
             {
                 self.ready
                     .push_back(Slot::try_from(slot).expect("fewer than 2^32 clients"));
