@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use rand::Rng;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use wire::{ConnId, Group, Uid};
 
+use crate::conn_ids::ConnIds;
 use crate::topics::{Membership, Slot, TopicId, Topics};
 
 /// How long a subject stays subscribed after its last client has left.
@@ -39,6 +39,7 @@ struct Entry {
 /// Clients, uids and groups.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
+    ids: ConnIds,
     clients: Slab<Entry>,
     by_conn: FxHashMap<u32, Slot>,
     uids: Topics,
@@ -47,13 +48,12 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Takes a new client in, under an id that nobody can guess and that was not used before.
-    pub(crate) fn insert(&mut self, rng: &mut impl Rng) -> (Slot, ConnId) {
-        // a random id that is free now; that one comes twice in a gateway's life is as likely as
-        // guessing one, and an old id says at most "not here" a moment too late
+    pub(crate) fn insert(&mut self) -> (Slot, ConnId) {
         let conn = loop {
-            let conn = rng.next_u32();
-            if !self.by_conn.contains_key(&conn) {
-                break ConnId(conn);
+            let conn = self.ids.next();
+            // after 2^32 clients the first may still be here
+            if !self.by_conn.contains_key(&conn.0) {
+                break conn;
             }
         };
         let entry = Entry {
@@ -249,9 +249,8 @@ mod tests {
     #[test]
     fn a_client_has_one_uid_and_a_uid_many_clients() {
         let mut hub = Hub::default();
-        let mut rng = StdRng::seed_from_u64(1);
-        let (a, _) = hub.insert(&mut rng);
-        let (b, _) = hub.insert(&mut rng);
+        let (a, _) = hub.insert();
+        let (b, _) = hub.insert();
         let (one, two) = (Uid::new("1").unwrap(), Uid::new("2").unwrap());
         assert!(hub.bind(a, &one, 0).is_some());
         assert!(hub.bind(b, &one, 0).is_none());
@@ -283,7 +282,7 @@ mod tests {
             let name = rng.random_range(0..12).to_string();
             match (rng.random_range(0..10), some) {
                 (0, _) | (_, None) => {
-                    let (slot, conn) = hub.insert(&mut rng);
+                    let (slot, conn) = hub.insert();
                     assert!(model.insert(slot, (conn, None, BTreeSet::new())).is_none());
                 }
                 (1, Some(slot)) if model.len() > 20 => {

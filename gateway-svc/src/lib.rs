@@ -8,6 +8,7 @@
 
 mod admin;
 pub mod config;
+mod conn_ids;
 mod connection;
 mod dispatch;
 mod frame;

@@ -71,7 +71,7 @@ impl Shard {
         seat: Seat,
     ) -> (Slot, ConnId) {
         let now = self.now();
-        let (slot, conn) = self.hub.insert(&mut rand::rng());
+        let (slot, conn) = self.hub.insert();
         let client = Client {
             listener,
             remote: remote.into(),
