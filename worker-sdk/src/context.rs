@@ -11,7 +11,7 @@
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
 };
@@ -135,9 +135,8 @@ pub(crate) fn overtaking() {
 /// Runs a handler in its context; `Err` says what it panicked with.
 pub(crate) async fn run<F: Future>(
     context: &Arc<Context>,
-    handler: F,
+    mut handler: Pin<&mut F>,
 ) -> Result<F::Output, String> {
-    let mut handler = pin!(handler);
     std::future::poll_fn(|cx| {
         let _entered = Entered::new(context.clone());
         match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {

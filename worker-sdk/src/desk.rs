@@ -1,13 +1,14 @@
 //! The desk: handles one batch of events with your hooks, and acks it.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
+use tokio::sync::Notify;
 use wire::{Ack, AckStatus, ClientId, EventBatch, EventKind};
 
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Desk<E: Events> {
 pub(crate) struct Tally {
     /// Batches being handled now.
     pub(crate) running: AtomicU64,
+    /// Rings when none is running any more.
+    pub(crate) idle: Notify,
     pub(crate) handled: AtomicU64,
     pub(crate) failed: AtomicU64,
 }
@@ -72,8 +75,8 @@ impl<E: Events> Desk<E> {
     }
 
     /// Handles a batch, unless it is one that runs or ran already, and acks it.
-    pub(crate) async fn handle(&self, kind: EventKind, batch: EventBatch) -> Report {
-        match self.ledger.begin(&batch, Instant::now()) {
+    pub(crate) async fn handle(&self, kind: EventKind, batch: &mut EventBatch) -> Report {
+        match self.ledger.begin(batch) {
             Verdict::Run => {}
             Verdict::Wait(ack) => {
                 self.ack(batch.client, Arc::new(ack));
@@ -100,8 +103,8 @@ impl<E: Events> Desk<E> {
         self.gateway.link().outbox.ack(client.gateway, ack);
     }
 
-    async fn run(&self, kind: EventKind, mut batch: EventBatch) -> (Ack, Report) {
-        let mut ack = plain(&batch, AckStatus::Done);
+    async fn run(&self, kind: EventKind, batch: &mut EventBatch) -> (Ack, Report) {
+        let mut ack = plain(batch, AckStatus::Done);
         let mut report = Report::default();
         let begun = self.codec.decode(&batch.session).and_then(|session| {
             let watch = self.codec.watch(&session)?;
@@ -111,7 +114,7 @@ impl<E: Events> Desk<E> {
             Ok(begun) => begun,
             Err(error) => {
                 for _ in 0..batch.len() {
-                    self.failed(&batch, &error::chain(&error), &mut ack, &mut report);
+                    self.failed(batch, &error::chain(&error), &mut ack, &mut report);
                 }
                 return (ack, report);
             }
@@ -141,7 +144,7 @@ impl<E: Events> Desk<E> {
                 Outcome::Fine => {
                     self.tally.handled.fetch_add(1, Ordering::Relaxed);
                 }
-                Outcome::Failed(says) => self.failed(&batch, &says, &mut ack, &mut report),
+                Outcome::Failed(says) => self.failed(batch, &says, &mut ack, &mut report),
                 Outcome::Retry => {
                     tracing::debug!(client = %batch.client, attempt = batch.attempt, "a handler asks for its event again");
                     context.discard();
@@ -167,29 +170,27 @@ impl<E: Events> Desk<E> {
         watch: &mut Watch<E::Session>,
         occasion: Occasion,
     ) -> Outcome {
-        let hook = async {
-            match occasion {
-                Occasion::Connect => self.events.on_connect(client).await,
-                Occasion::Websocket(handshake) => {
-                    self.events.on_websocket_connect(client, &handshake).await
+        let result = {
+            // Pinned where it is made: a future may be large, and moving it is not free.
+            let hook = pin!(async {
+                match occasion {
+                    Occasion::Connect => self.events.on_connect(client).await,
+                    Occasion::Websocket(handshake) => {
+                        self.events.on_websocket_connect(client, &handshake).await
+                    }
+                    Occasion::Message(message) => self.events.on_message(client, message).await,
+                    Occasion::Close(close) => self.events.on_close(client, &close).await,
                 }
-                Occasion::Message(message) => self.events.on_message(client, message).await,
-                Occasion::Close(close) => self.events.on_close(client, &close).await,
-            }
+            });
+            context::run(context, hook).await
         };
-        let failed = match context::run(context, hook).await {
-            Ok(result) => {
-                if let Err(error) = &result
-                    && Retry::is_behind(error)
-                {
-                    return Outcome::Retry;
-                }
-                match (result, watch.commit(&client.session)) {
-                    (Ok(()), Ok(())) => return Outcome::Fine,
-                    (Err(error), Ok(())) => return Outcome::Failed(error::chain(&*error)),
-                    (_, Err(error)) => error::chain(&error),
-                }
-            }
+        let failed = match result {
+            Ok(Err(error)) if Retry::is_behind(&error) => return Outcome::Retry,
+            Ok(result) => match (result, watch.commit(&client.session)) {
+                (Ok(()), Ok(())) => return Outcome::Fine,
+                (Err(error), Ok(())) => return Outcome::Failed(error::chain(&*error)),
+                (_, Err(error)) => error::chain(&error),
+            },
             Err(said) => format!("the handler panicked: {said}"),
         };
         match watch.restore() {

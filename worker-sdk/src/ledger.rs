@@ -4,9 +4,8 @@
 //! gateway is told so and the newest delivery gets the ack; if it is finished, it gets the same ack.
 
 use std::{
-    collections::VecDeque,
+    collections::{VecDeque, hash_map::Entry as Place},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use rustc_hash::FxHashMap;
@@ -30,13 +29,16 @@ struct Book {
     entries: FxHashMap<ClientId, Entry>,
     finished: VecDeque<(ClientId, u64)>,
     bytes: usize,
+    /// How often [`Ledger::progress`] was asked for: all the clock that is needed.
+    tick: u64,
 }
 
 enum Entry {
     Running {
         seq: u64,
         attempt: u32,
-        since: Instant,
+        /// The tick in which it began.
+        since: u64,
     },
     Finished(Arc<Ack>),
 }
@@ -54,66 +56,80 @@ pub(crate) enum Verdict {
 
 impl Ledger {
     /// A batch arrived.
-    pub(crate) fn begin(&self, batch: &EventBatch, now: Instant) -> Verdict {
+    pub(crate) fn begin(&self, batch: &EventBatch) -> Verdict {
         let mut book = self.lock();
-        match book.entries.get_mut(&batch.client) {
-            Some(Entry::Running { seq, attempt, .. }) if *seq == batch.seq => {
-                *attempt = batch.attempt.max(*attempt);
-                return Verdict::Wait(plain(batch, AckStatus::Progress));
-            }
-            // One client's events never run at the same time. The gateway got tired of the older
-            // batch; this one must wait for it, here or elsewhere.
-            Some(Entry::Running { .. }) => return Verdict::Wait(plain(batch, AckStatus::Busy)),
-            Some(Entry::Finished(ack)) if ack.seq == batch.seq => {
-                let mut again = Ack::clone(ack);
-                again.attempt = batch.attempt;
-                return Verdict::Again(Arc::new(again));
-            }
-            Some(Entry::Finished(_)) | None => {}
-        }
-        book.forget(batch.client);
+        let book = &mut *book;
         let running = Entry::Running {
             seq: batch.seq,
             attempt: batch.attempt,
-            since: now,
+            since: book.tick,
         };
-        book.entries.insert(batch.client, running);
-        Verdict::Run
+        let mut place = match book.entries.entry(batch.client) {
+            Place::Vacant(place) => {
+                place.insert(running);
+                return Verdict::Run;
+            }
+            Place::Occupied(place) => place,
+        };
+        match place.get_mut() {
+            Entry::Running { seq, attempt, .. } if *seq == batch.seq => {
+                *attempt = batch.attempt.max(*attempt);
+                Verdict::Wait(plain(batch, AckStatus::Progress))
+            }
+            // One client's events never run at the same time. The gateway got tired of the older
+            // batch; this one must wait for it, here or elsewhere.
+            Entry::Running { .. } => Verdict::Wait(plain(batch, AckStatus::Busy)),
+            Entry::Finished(ack) if ack.seq == batch.seq => {
+                let mut again = Ack::clone(ack);
+                again.attempt = batch.attempt;
+                Verdict::Again(Arc::new(again))
+            }
+            Entry::Finished(ack) => {
+                book.bytes -= outbox::weight(ack);
+                place.insert(running);
+                Verdict::Run
+            }
+        }
     }
 
     /// A batch is done: its ack, for the newest delivery.
     pub(crate) fn finish(&self, client: ClientId, mut ack: Ack) -> Arc<Ack> {
         let mut book = self.lock();
-        if let Some(Entry::Running { attempt, .. }) = book.entries.remove(&client) {
-            ack.attempt = attempt;
+        let book = &mut *book;
+        let Some(entry) = book.entries.get_mut(&client) else {
+            return Arc::new(ack);
+        };
+        if let Entry::Running { attempt, .. } = entry {
+            ack.attempt = *attempt;
         }
         let ack = Arc::new(ack);
-        // What is to come again must be handled again.
         if ack.status == AckStatus::Done {
+            *entry = Entry::Finished(ack.clone());
             book.remember(client, &ack);
+        } else {
+            // What is to come again must be handled again.
+            book.entries.remove(&client);
         }
         ack
     }
 
-    /// Progress of all batches that run for so long already, and are not told of since.
-    pub(crate) fn progress(&self, after: Duration, now: Instant) -> Vec<(ClientId, Ack)> {
-        let mut late = Vec::new();
-        for (client, entry) in &mut self.lock().entries {
-            if let Entry::Running {
+    /// Progress of all batches that run since before the last time this was asked.
+    pub(crate) fn progress(&self) -> Vec<(ClientId, Ack)> {
+        let mut book = self.lock();
+        let last = book.tick;
+        book.tick += 1;
+        let told = |(client, entry): (&ClientId, &Entry)| match entry {
+            Entry::Running {
                 seq,
                 attempt,
                 since,
-            } = entry
-                && now.duration_since(*since) >= after
-            {
-                *since = now;
-                late.push((
-                    *client,
-                    status(*client, *seq, *attempt, AckStatus::Progress),
-                ));
-            }
-        }
-        late
+            } if *since < last => Some((
+                *client,
+                status(*client, *seq, *attempt, AckStatus::Progress),
+            )),
+            _ => None,
+        };
+        book.entries.iter().filter_map(told).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Book> {
@@ -122,23 +138,20 @@ impl Ledger {
 }
 
 impl Book {
-    fn remember(&mut self, client: ClientId, ack: &Arc<Ack>) {
+    fn remember(&mut self, client: ClientId, ack: &Ack) {
         self.bytes += outbox::weight(ack);
         self.finished.push_back((client, ack.seq));
-        self.entries.insert(client, Entry::Finished(ack.clone()));
         while self.finished.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES {
             let Some((client, seq)) = self.finished.pop_front() else {
                 break;
             };
-            if matches!(self.entries.get(&client), Some(Entry::Finished(ack)) if ack.seq == seq) {
-                self.forget(client);
+            if let Place::Occupied(place) = self.entries.entry(client)
+                && let Entry::Finished(ack) = place.get()
+                && ack.seq == seq
+            {
+                self.bytes -= outbox::weight(ack);
+                place.remove();
             }
-        }
-    }
-
-    fn forget(&mut self, client: ClientId) {
-        if let Some(Entry::Finished(ack)) = self.entries.remove(&client) {
-            self.bytes -= outbox::weight(&ack);
         }
     }
 }
@@ -187,18 +200,17 @@ mod tests {
     }
 
     fn run(ledger: &Ledger, batch: &EventBatch, says: AckStatus) -> Arc<Ack> {
-        assert_eq!(ledger.begin(batch, Instant::now()), Verdict::Run);
+        assert_eq!(ledger.begin(batch), Verdict::Run);
         ledger.finish(batch.client, plain(batch, says))
     }
 
     #[test]
     fn a_batch_that_comes_again_while_it_runs_is_acked_for_its_newest_delivery() {
         let ledger = Ledger::default();
-        let now = Instant::now();
-        assert_eq!(ledger.begin(&batch(1, 5, 1), now), Verdict::Run);
+        assert_eq!(ledger.begin(&batch(1, 5, 1)), Verdict::Run);
         let again = batch(1, 5, 2);
         let told = plain(&again, AckStatus::Progress);
-        assert_eq!(ledger.begin(&again, now), Verdict::Wait(told));
+        assert_eq!(ledger.begin(&again), Verdict::Wait(told));
         let done = ledger.finish(again.client, plain(&batch(1, 5, 1), AckStatus::Done));
         assert_eq!(done.attempt, 2);
     }
@@ -210,7 +222,7 @@ mod tests {
         let mut same = Ack::clone(&first);
         same.attempt = 2;
         assert_eq!(
-            ledger.begin(&batch(1, 1, 2), Instant::now()),
+            ledger.begin(&batch(1, 1, 2)),
             Verdict::Again(Arc::new(same))
         );
         run(&ledger, &batch(1, 2, 1), AckStatus::Done);
@@ -226,10 +238,10 @@ mod tests {
     #[test]
     fn two_batches_of_one_client_never_run_at_once() {
         let ledger = Ledger::default();
-        assert_eq!(ledger.begin(&batch(1, 1, 1), Instant::now()), Verdict::Run);
+        assert_eq!(ledger.begin(&batch(1, 1, 1)), Verdict::Run);
         let next = batch(1, 2, 1);
         let busy = plain(&next, AckStatus::Busy);
-        assert_eq!(ledger.begin(&next, Instant::now()), Verdict::Wait(busy));
+        assert_eq!(ledger.begin(&next), Verdict::Wait(busy));
     }
 
     #[test]
@@ -240,11 +252,8 @@ mod tests {
             run(&ledger, &batch(conn, 1, 1), AckStatus::Done);
         }
         assert_eq!(ledger.lock().entries.len(), REMEMBERED);
-        assert_eq!(ledger.begin(&batch(9, 1, 2), Instant::now()), Verdict::Run);
-        assert!(matches!(
-            ledger.begin(&batch(10, 1, 2), Instant::now()),
-            Verdict::Again(_)
-        ));
+        assert_eq!(ledger.begin(&batch(9, 1, 2)), Verdict::Run);
+        assert!(matches!(ledger.begin(&batch(10, 1, 2)), Verdict::Again(_)));
 
         let ledger = Ledger::default();
         for conn in 0..100 {
@@ -252,7 +261,7 @@ mod tests {
             let mut ack = plain(&batch, AckStatus::Done);
             let message = wire::Payload::Binary(vec![0; 1024 * 1024].into());
             ack.commands = vec![wire::Command::Send(message)];
-            assert_eq!(ledger.begin(&batch, Instant::now()), Verdict::Run);
+            assert_eq!(ledger.begin(&batch), Verdict::Run);
             ledger.finish(batch.client, ack);
         }
         let book = ledger.lock();
@@ -260,18 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_of_batches_that_take_long_once_an_interval() {
+    fn progress_is_told_of_batches_that_run_for_a_whole_tick_or_more() {
         let ledger = Ledger::default();
-        let (start, after) = (Instant::now(), Duration::from_secs(3));
-        ledger.begin(&batch(1, 1, 1), start);
-        ledger.begin(&batch(2, 1, 1), start + after / 2);
-        assert!(ledger.progress(after, start + after / 2).is_empty());
-        let late = ledger.progress(after, start + after);
-        assert_eq!(late.len(), 1);
-        assert_eq!(
-            (late[0].1.conn, late[0].1.status),
-            (ConnId(1), AckStatus::Progress)
-        );
-        assert_eq!(ledger.progress(after, start + after * 3 / 2).len(), 1);
+        ledger.progress();
+        ledger.begin(&batch(1, 1, 1));
+        assert!(ledger.progress().is_empty(), "it may have begun just now");
+        ledger.begin(&batch(2, 1, 1));
+        let told = |ledger: &Ledger| {
+            let mut conns: Vec<_> = ledger.progress().iter().map(|(c, _)| c.conn.0).collect();
+            conns.sort_unstable();
+            conns
+        };
+        assert_eq!(told(&ledger), [1]);
+        assert_eq!(told(&ledger), [1, 2]);
+        let first = batch(1, 1, 1);
+        ledger.finish(first.client, plain(&first, AckStatus::Done));
+        assert_eq!(told(&ledger), [2]);
     }
 }

@@ -170,7 +170,7 @@ impl Link {
 
     /// The gateways that are there.
     pub(crate) async fn gateways(&self) -> Result<Vec<GatewayId>, Error> {
-        self.roster.watch(self).await?;
+        Box::pin(self.roster.watch(self)).await?;
         Ok(self.roster.gateways())
     }
 }

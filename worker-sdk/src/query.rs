@@ -166,7 +166,7 @@ impl Target {
     ) -> Result<Option<Answer>, Error> {
         let link = self.gateway.link();
         let request = self.request_elsewhere(kind)?;
-        let answer = one(link, link.subjects.gateway(gateway), &request).await?;
+        let answer = Box::pin(one(link, link.subjects.gateway(gateway), &request)).await?;
         match answer {
             Some(answer) if answer.next.is_some_and(|next| next <= after) => Err(Error::new(
                 ErrorKind::Refused,
@@ -182,7 +182,7 @@ impl Target {
         let (subject, request) = self.request(RequestKind::Command(command))?;
         let gateways: Vec<GatewayId> = match self.whom()? {
             Whom::Client(_) => {
-                let answer = one(link, subject, &request).await?;
+                let answer = Box::pin(one(link, subject, &request)).await?;
                 return Ok(answer.map_or(0, |a| a.count));
             }
             Whom::All => {
@@ -196,7 +196,7 @@ impl Target {
                 answers.iter().filter_map(with).chain(missing).collect()
             }
         };
-        let (answers, silent) = many(link, subject, &request, gateways).await?;
+        let (answers, silent) = Box::pin(many(link, subject, &request, gateways)).await?;
         if !silent.is_empty() {
             return Err(missing(&silent));
         }
@@ -206,7 +206,7 @@ impl Target {
     /// Asks on the target's own subject; the first answer, `None` if nobody is there.
     async fn ask(&self, kind: RequestKind) -> Result<Option<Answer>, Error> {
         let (subject, request) = self.request(kind)?;
-        one(self.gateway.link(), subject, &request).await
+        Box::pin(one(self.gateway.link(), subject, &request)).await
     }
 
     /// Asks every gateway; the answers, and who gave none.
@@ -215,11 +215,13 @@ impl Target {
         let request = self.request_elsewhere(kind)?;
         context::overtaking();
         let gateways = link.gateways().await?;
-        many(link, link.subjects.all(), &request, gateways).await
+        Box::pin(many(link, link.subjects.all(), &request, gateways)).await
     }
 }
 
 /// The first answer to a request; `None` if nobody is there.
+///
+/// Those who wait are boxed, so that a handler which may wait, and does not, stays small.
 async fn one(link: &Link, subject: String, request: &Request) -> Result<Option<Answer>, Error> {
     context::overtaking();
     let mut call = link.replies.open();

@@ -93,8 +93,8 @@ impl Target {
     /// when it is issued; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if not all their
     /// gateways answered.
     pub async fn bind_uid(&self, uid: impl AsRef<str>) -> Result<u64, Error> {
-        self.await_command(Command::BindUid(Uid::new(uid.as_ref())?))
-            .await
+        let command = Command::BindUid(Uid::new(uid.as_ref())?);
+        Box::pin(self.await_command(command)).await
     }
 
     /// Puts them into a group; says how many it were.
@@ -103,8 +103,8 @@ impl Target {
     /// when it is issued; [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if not all their
     /// gateways answered.
     pub async fn join(&self, group: impl AsRef<str>) -> Result<u64, Error> {
-        self.await_command(Command::Join(Group::new(group.as_ref())?))
-            .await
+        let command = Command::Join(Group::new(group.as_ref())?);
+        Box::pin(self.await_command(command)).await
     }
 
     fn command(&self, command: Command) -> Result<(), Error> {

@@ -10,7 +10,6 @@ use std::{
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
-    sync::Notify,
     task::AbortHandle,
     time::{MissedTickBehavior, timeout_at},
 };
@@ -167,11 +166,9 @@ impl Worker {
         link.round_trip().await?;
         tracing::info!(service = %self.service, worker = %link.id, "worker is ready");
 
-        let idle = Arc::new(Notify::new());
         let intake = Intake {
             desk: desk.clone(),
             concurrency: self.limits.concurrency as u64,
-            idle: idle.clone(),
         };
         loop {
             tokio::select! {
@@ -192,7 +189,7 @@ impl Worker {
         tracing::info!(service = %self.service, worker = %link.id, "worker is stopping");
         presence.say(NodeState::Draining);
         let left = timeout_at(deadline, leave(link, &mut inbox, &intake)).await;
-        let finished = timeout_at(deadline, desk.tally.until_idle(&idle)).await;
+        let finished = timeout_at(deadline, desk.tally.until_idle()).await;
         let hook = desk::hook(desk.events.on_worker_stop(&gateway)).await;
         presence.leave().await;
         let last_words = deadline.max(tokio::time::Instant::now() + LAST_WORDS);
@@ -251,8 +248,6 @@ async fn leave<E: Events>(
 struct Intake<E: Events> {
     desk: Arc<Desk<E>>,
     concurrency: u64,
-    /// Rings when the last running batch is finished.
-    idle: Arc<Notify>,
 }
 
 impl<E: Events> Intake<E> {
@@ -261,7 +256,7 @@ impl<E: Events> Intake<E> {
             tracing::debug!(subject = %message.subject, "events of an unknown kind");
             return;
         };
-        let batch: EventBatch = match wire::decode(&message.payload) {
+        let mut batch: EventBatch = match wire::decode(&message.payload) {
             Ok(batch) => batch,
             Err(error) => {
                 malformed(&error);
@@ -273,37 +268,39 @@ impl<E: Events> Intake<E> {
             self.desk.decline(&batch);
             return;
         }
-        tally.running.fetch_add(1, Ordering::Relaxed);
-        let running = Running {
-            tally: tally.clone(),
-            idle: self.idle.clone(),
-        };
-        let desk = self.desk.clone();
+        let running = Running::begin(self.desk.clone());
         tokio::spawn(async move {
-            desk.handle(kind, batch).await;
-            drop(running);
+            running.desk.handle(kind, &mut batch).await;
         });
     }
 }
 
 /// A batch that counts as running until this is dropped, however it ends.
-struct Running {
-    tally: Arc<Tally>,
-    idle: Arc<Notify>,
+struct Running<E: Events> {
+    desk: Arc<Desk<E>>,
 }
 
-impl Drop for Running {
+impl<E: Events> Running<E> {
+    fn begin(desk: Arc<Desk<E>>) -> Self {
+        desk.tally.running.fetch_add(1, Ordering::Relaxed);
+        Self { desk }
+    }
+}
+
+impl<E: Events> Drop for Running<E> {
     fn drop(&mut self) {
-        if self.tally.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.idle.notify_waiters();
+        let tally = &self.desk.tally;
+        if tally.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tally.idle.notify_waiters();
         }
     }
 }
 
 impl Tally {
-    async fn until_idle(&self, idle: &Notify) {
+    /// Resolves when no batch is running.
+    async fn until_idle(&self) {
         loop {
-            let mut rings = pin!(idle.notified());
+            let mut rings = pin!(self.idle.notified());
             rings.as_mut().enable();
             if self.running.load(Ordering::Acquire) == 0 {
                 return;
@@ -334,7 +331,7 @@ fn tell_progress(gateway: Gateway, ledger: Arc<Ledger>, interval: Duration) -> A
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (client, ack) in ledger.progress(half, Instant::now()) {
+            for (client, ack) in ledger.progress() {
                 gateway.link().outbox.ack(client.gateway, Arc::new(ack));
             }
         }

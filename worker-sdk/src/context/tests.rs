@@ -57,7 +57,7 @@ async fn play_with(messages: &[&str]) -> (String, Ack) {
         stored: gateway.clone(),
     };
     let desk = Desk::new(events, gateway).unwrap();
-    desk.handle(EventKind::Message, batch(messages)).await;
+    desk.handle(EventKind::Message, &mut batch(messages)).await;
 
     let text = |command: &Command| match command {
         Command::Send(message) if message.len() >= BUFFER => "big".to_owned(),
@@ -168,4 +168,16 @@ async fn a_full_outbox_and_a_message_too_large_are_told_to_the_handler() {
 #[test]
 fn outside_of_a_handler_there_is_nothing_to_overtake() {
     overtaking();
+}
+
+#[test]
+fn what_waits_is_small_because_it_is_made_for_every_batch() {
+    let gateway = Gateway::over(Link::stuck(Arc::new(Queue::new(1000))));
+    let stored = gateway.clone();
+    let desk = Desk::new(Script { stored }, gateway.clone()).unwrap();
+    let mut batch = batch(&[]);
+    let handling = size_of_val(&desk.handle(EventKind::Message, &mut batch));
+    assert!(handling <= 1536, "{handling} bytes");
+    let joining = size_of_val(&gateway.all().join("g"));
+    assert!(joining <= 128, "{joining} bytes");
 }

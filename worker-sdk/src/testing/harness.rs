@@ -230,7 +230,9 @@ impl<E: Events> Harness<E> {
                 seat.groups.clear();
             });
             self.start().await;
-            fine(outcome(self.desk.handle(EventKind::Close, batch).await));
+            fine(outcome(
+                self.desk.handle(EventKind::Close, &mut batch).await,
+            ));
         }
     }
 
@@ -294,10 +296,10 @@ impl<E: Events> Harness<E> {
         &self.desk.events
     }
 
-    async fn event(&mut self, kind: EventKind, batch: EventBatch) -> Handled {
+    async fn event(&mut self, kind: EventKind, mut batch: EventBatch) -> Handled {
         self.start().await;
         let sent = batch.clone();
-        let handled = outcome(self.desk.handle(kind, batch).await);
+        let handled = outcome(self.desk.handle(kind, &mut batch).await);
         if handled == Handled::Retry {
             let done = self.hub.seat(sent.client, |seat| {
                 seat.acked.as_ref().map_or(0, |ack| ack.handled)
