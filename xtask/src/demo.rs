@@ -82,7 +82,7 @@ pub(crate) struct Ports {
 
 /// A chat that runs.
 pub(crate) struct Chat {
-    nats: Nats,
+    pub(crate) nats: Nats,
     gateway: Gateway,
     pub(crate) page: String,
     /// Everybody who has to stay.

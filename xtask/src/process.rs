@@ -101,7 +101,17 @@ impl Crew {
     /// Starts a process; its output goes to the board.
     ///
     /// To be called from the main thread: a child dies with the thread that started it.
-    pub(crate) fn start(&self, name: &str, mut command: Command) -> Result<Member> {
+    pub(crate) fn start(&self, name: &str, command: Command) -> Result<Member> {
+        let prefix = format!("{name:>9} │ ");
+        self.spawn(name, command, self.verbose.then_some(prefix))
+    }
+
+    /// Starts a process whose output is what this command is about, and so is always shown.
+    pub(crate) fn start_shown(&self, name: &str, command: Command) -> Result<Member> {
+        self.spawn(name, command, Some(String::new()))
+    }
+
+    fn spawn(&self, name: &str, mut command: Command, prefix: Option<String>) -> Result<Member> {
         let program = command.get_program().to_string_lossy().into_owned();
         let (output, input) = io::pipe()?;
         command
@@ -126,7 +136,7 @@ impl Crew {
             exit: None,
         });
         drop(state);
-        let (board, prefix) = (self.board.clone(), self.verbose.then(|| name.to_owned()));
+        let board = self.board.clone();
         thread::spawn(move || board.read(member, output, prefix.as_deref()));
         let board = self.board.clone();
         thread::spawn(move || board.bury(member, child));
@@ -205,6 +215,13 @@ impl Crew {
     /// Whether Ctrl-C or SIGTERM has come.
     pub(crate) fn was_asked_to_stop(&self) -> bool {
         self.board.lock().asked > 0
+    }
+
+    /// Shows the end of everybody's output: something went wrong, and one of them may know why.
+    pub(crate) fn tell_last_words(&self) {
+        for post in &self.board.lock().posts {
+            eprintln!("{}{}", post.name, post.last_words());
+        }
     }
 
     /// Ends one process: SIGTERM, and SIGKILL if it takes too long.
@@ -296,8 +313,8 @@ impl Board {
         {
             let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
             bytes.clear();
-            if let Some(name) = prefix {
-                eprintln!("{name:>9} │ {line}");
+            if let Some(prefix) = prefix {
+                eprintln!("{prefix}{line}");
             }
             let lines = &mut self.lock().posts[member.0].lines;
             if lines.len() == LINES {

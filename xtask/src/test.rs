@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the browser may take for everything it does.
-const BROWSER: Duration = Duration::from_secs(180);
+const BROWSER: Duration = Duration::from_secs(300);
 
 #[derive(Args)]
 pub(crate) struct Test {
@@ -209,14 +209,18 @@ fn browser(workspace: &Workspace) -> Result<Outcome> {
     let crew = Crew::new(false)?;
     let chat = Chat::start(&crew, workspace, Profile::Debug, &nats_server, host, &ports)?;
     let mut script = Command::new(node);
-    script.arg(folder.join("chat.mjs")).current_dir(&folder);
+    script
+        .args(["--test-reporter", "spec", "chat.mjs"])
+        .current_dir(&folder);
     script
         .env("CHAT_PAGE", &chat.page)
+        .env("NATS_URL", &chat.nats.url)
         .env("CHROMIUM_BIN", chromium)
-        .env("NODE_MODULES", modules);
-    let script = crew.start("browser", script)?;
-    for line in crew.wait_for_end(script, BROWSER)? {
-        println!("{line}");
+        .env("PLAYWRIGHT", modules);
+    let script = crew.start_shown("browser", script)?;
+    if let Err(error) = crew.wait_for_end(script, BROWSER) {
+        crew.tell_last_words();
+        return Err(error);
     }
     crew.stop_all();
     Ok(Outcome::Passed)
