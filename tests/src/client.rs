@@ -252,6 +252,11 @@ impl Sender {
         sent.expect("the connection takes messages");
     }
 
+    /// Hands a message over; an error where the connection is gone.
+    pub async fn try_feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        self.0.feed(message.into()).await
+    }
+
     /// Pushes out what was fed.
     ///
     /// # Panics

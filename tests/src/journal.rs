@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::PipeReader,
     sync::{Arc, Mutex},
 };
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::within;
+use crate::{pipe::Pipe, within};
 
 /// One thing that a worker reports: an event that it handled, or something of its own life.
 ///
@@ -64,6 +65,7 @@ pub fn now() -> u64 {
 /// The entries of any number of workers. Cloning gives another handle to the same journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
+    pipes: Arc<Mutex<Vec<Arc<Pipe>>>>,
     entries: Arc<Mutex<Vec<Entry>>>,
     count: Arc<watch::Sender<usize>>,
 }
@@ -79,23 +81,44 @@ impl Journal {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            pipes: Arc::default(),
             entries: Arc::default(),
             count: Arc::new(watch::channel(0).0),
         }
     }
 
-    pub(crate) fn add(&self, entry: Entry) {
-        let mut entries = self.entries.lock().expect("no writer panics");
-        entries.push(entry);
-        self.count.send_replace(entries.len());
+    /// Takes in what a worker writes to this pipe.
+    ///
+    /// # Panics
+    /// Never: no thread panics while it holds the pipes.
+    pub fn read(&self, reader: PipeReader) {
+        let pipe = Pipe::new(reader);
+        let (own, read) = (self.clone(), Arc::clone(&pipe));
+        pipe.watch(move || own.pull(&read));
+        self.pipes.lock().expect("no holder panics").push(pipe);
     }
 
-    /// All entries so far, by time.
+    fn pull(&self, pipe: &Pipe) -> bool {
+        pipe.drain(|line| match serde_json::from_str(line) {
+            Ok(entry) => {
+                let mut entries = self.entries.lock().expect("no writer panics");
+                entries.push(entry);
+                self.count.send_replace(entries.len());
+            }
+            Err(e) => eprintln!("a worker wrote {line:?}: {e}"),
+        })
+    }
+
+    /// All entries that were written until now, by time.
     ///
     /// # Panics
     /// Never: no thread panics while it holds the entries.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
+        let pipes = self.pipes.lock().expect("no holder panics").clone();
+        for pipe in pipes {
+            self.pull(&pipe);
+        }
         let mut entries = self.entries.lock().expect("no writer panics").clone();
         entries.sort_by_key(|e| e.at);
         entries

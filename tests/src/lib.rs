@@ -16,6 +16,7 @@ pub mod identity;
 pub mod journal;
 pub mod log;
 pub mod nats;
+pub mod pipe;
 pub mod port;
 pub mod process;
 pub mod worker;

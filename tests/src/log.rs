@@ -1,13 +1,13 @@
 //! The lines that a process wrote, as they come.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::PipeReader,
     sync::{Arc, Mutex},
 };
 
 use tokio::sync::watch;
 
-use crate::within;
+use crate::{pipe::Pipe, within};
 
 /// How many lines are shown when a test fails.
 const SHOWN: usize = 80;
@@ -15,37 +15,42 @@ const SHOWN: usize = 80;
 /// Lines in the order in which they were written. Cloning gives another handle to the same lines.
 #[derive(Debug, Clone)]
 pub struct Log {
+    pipe: Arc<Pipe>,
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
 }
 
 impl Log {
-    /// Reads from a pipe, on a thread of its own so that the process never waits for the test.
+    /// Reads from a pipe.
     #[must_use]
-    pub fn read(pipe: impl Read + Send + 'static) -> Self {
-        let lines = Arc::<Mutex<Vec<String>>>::default();
+    pub fn read(reader: PipeReader) -> Self {
+        let pipe = Pipe::new(reader);
+        let lines = Arc::default();
         let (counted, count) = watch::channel(0);
-        let kept = Arc::clone(&lines);
-        std::thread::spawn(move || {
-            let mut pipe = BufReader::new(pipe);
-            let mut line = Vec::new();
-            while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                let mut kept = kept.lock().expect("no reader panics");
-                kept.push(text);
-                let _ = counted.send(kept.len());
-            }
+        let log = Self { pipe, lines, count };
+        let own = log.clone();
+        log.pipe.watch(move || {
+            let goes_on = own.pull();
+            counted.send_replace(own.lines.lock().expect("no reader panics").len());
+            goes_on
         });
-        Self { lines, count }
+        log
     }
 
-    /// All lines so far.
+    fn pull(&self) -> bool {
+        self.pipe.drain(|line| {
+            let mut lines = self.lines.lock().expect("no reader panics");
+            lines.push(line.trim_end().to_owned());
+        })
+    }
+
+    /// All lines that were written until now.
     ///
     /// # Panics
     /// Never: no thread panics while it holds the lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
+        self.pull();
         self.lines.lock().expect("no reader panics").clone()
     }
 

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::{log::Log, within};
+use crate::{eventually, log::Log, within};
 
 /// A running process. Dropping it kills it by its id.
 #[derive(Debug)]
@@ -78,8 +78,24 @@ impl Process {
     }
 
     /// Holds it: it lives, but does nothing until [`go_on`](Self::go_on).
-    pub fn hold(&self) {
+    pub async fn hold(&self) {
         self.signal(Signal::STOP);
+        // Its threads stop one after another.
+        eventually(format!("{} to stand still", self.name), || async {
+            self.is_held().then_some(())
+        })
+        .await;
+    }
+
+    fn is_held(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let mut tasks = tasks.expect("the process lives").flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands after the name, which is in brackets.
+            let state = stat.rsplit(')').next().unwrap_or_default();
+            state.trim_start().starts_with('T')
+        })
     }
 
     /// Ends a [`hold`](Self::hold).

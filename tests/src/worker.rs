@@ -1,9 +1,6 @@
 //! A process of the test worker, `src/bin/test-worker`; what it does stands in its `verb.rs`.
 
-use std::{
-    io::{BufRead, BufReader},
-    ops::{Deref, DerefMut},
-};
+use std::ops::{Deref, DerefMut};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -119,15 +116,7 @@ impl Options {
     pub fn start_unready(mut self) -> Worker {
         let (reports, out) = std::io::pipe().expect("a pipe");
         self.command.stdout(out);
-        let journal = self.journal;
-        std::thread::spawn(move || {
-            for line in BufReader::new(reports).lines().map_while(Result::ok) {
-                match serde_json::from_str(&line) {
-                    Ok(entry) => journal.add(entry),
-                    Err(e) => eprintln!("a worker wrote {line:?}: {e}"),
-                }
-            }
-        });
+        self.journal.read(reports);
         let mut process = Process::start(self.name, self.command);
         let stdin = process.stdin().expect("taken once");
         Worker { process, stdin }

@@ -2,6 +2,7 @@
 
 use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, client::End};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 async fn close_of(journal: &Journal, client: &str) -> Entry {
     let fits = |e: &Entry| e.kind == "close" && e.client == client;
@@ -71,6 +72,40 @@ async fn a_clients_goodbye_is_answered_and_reported() {
             json!({"by": "client", "code": code, "reason": reason, "groups": []})
         );
     }
+}
+
+/// Proves that a goodbye without a code is reported as what RFC 6455 calls it: 1005.
+#[tokio::test]
+async fn a_goodbye_without_a_code_is_reported_with_1005() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    client.send(Message::Close(None)).await;
+    assert_eq!(client.end().await, End::Closed(1005, String::new()));
+    let close = close_of(&journal, &id).await;
+    assert_eq!(
+        (&close.details["by"], &close.details["code"]),
+        (&json!("client"), &json!(1005))
+    );
+}
+
+/// Proves that a client which never answers a close is gone for the worker at once all the same.
+#[tokio::test]
+async fn a_client_that_does_not_answer_a_close_is_reported_at_once() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    client.send("close 4000 bye").await;
+    let close = close_of(&journal, &id).await;
+    assert_eq!(close.details["code"], 4000);
+    // Only now does it read.
+    assert_eq!(client.end().await, End::Closed(4000, "R".into()));
 }
 
 /// Proves that a client which vanishes is reported too: code 1006.

@@ -163,7 +163,7 @@ async fn a_late_ack_is_ignored_with_the_commands_it_carries() {
     let mut client = Client::connect(&gateway).await;
     assert_eq!(client.ask("before").await, "before");
 
-    late.hold();
+    late.hold().await;
     client.send("once").await;
     let _prompt = Worker::with(&nats, &journal, "prompt").start().await;
     client.expect("once").await;
@@ -174,6 +174,100 @@ async fn a_late_ack_is_ignored_with_the_commands_it_carries() {
     // Until the late worker has answered something newer on the same connection.
     while client.who_am_i().await["worker"] != "late" {}
     assert_eq!(client.ask("fence").await, "fence");
+}
+
+/// Proves that a worker which is told to stop takes nothing new and finishes what it has in hand.
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_finishes_what_it_has_in_hand() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let mut leaving = Worker::with(&nats, &journal, "leaving").start().await;
+    let mut client = Client::connect(&gateway).await;
+    let mut neighbour = Client::connect(&gateway).await;
+    client.send("hold gate").await;
+    journal.find("held", |e| e.kind == "held").await;
+    leaving.terminate();
+    let pick = |line: &str| line.contains("worker is stopping").then_some(());
+    leaving.log.find("worker is stopping", pick).await;
+    let _heir = Worker::with(&nats, &journal, "heir").start().await;
+    for _ in 0..20 {
+        assert_eq!(neighbour.who_am_i().await["worker"], "heir");
+    }
+    leaving.open("gate").await;
+    client.expect("released gate").await;
+    leaving.wait_for_success().await;
+    assert_eq!(client.who_am_i().await["worker"], "heir");
+    assert!(journal.entries().iter().all(|e| e.attempt <= 1));
+}
+
+/// Proves that a stop has an end, and that what was not finished is somebody else's then.
+#[tokio::test]
+async fn what_a_stopping_worker_does_not_finish_in_time_goes_to_another() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--ack-wait", "1s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let mut stuck = Worker::with(&nats, &journal, "stuck")
+        .env("GATEBUS_STOP_TIMEOUT", "500ms")
+        .start()
+        .await;
+    let mut client = Client::connect(&gateway).await;
+    client.send("hold gate").await;
+    journal.find("held", |e| e.kind == "held").await;
+    let mut heir = Worker::with(&nats, &journal, "heir").start().await;
+    stuck.terminate();
+    assert!(
+        !stuck.wait().await.success(),
+        "it says that it was not done"
+    );
+    let fits = |e: &Entry| e.kind == "held" && e.worker == "heir";
+    let again = journal.find("held by the heir", fits).await;
+    assert!(again.attempt > 1);
+    heir.open("gate").await;
+    client.expect("released gate").await;
+}
+
+/// Proves that large messages of many clients at once fit NATS's limit, in events and in acks.
+#[tokio::test]
+async fn large_messages_of_many_clients_at_once_come_back() {
+    const SIZE: usize = 700 * 1024;
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--max-message", "900KiB")
+        .option("--mailbox", "4MiB")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut clients = Client::connect_many(&gateway, 10).await;
+    let large = bytes::Bytes::from(vec![7; SIZE]);
+    for client in &mut clients {
+        client.send(large.clone()).await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.binary().await, large);
+    }
+}
+
+/// Proves that a limit which NATS does not carry is lowered, rather than events lost.
+#[tokio::test]
+async fn a_message_that_nats_would_not_carry_closes_with_1009() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--max-message", "2MiB")
+        .option("--mailbox", "4MiB")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut neighbour = Client::connect(&gateway).await;
+    let mut client = Client::connect(&gateway).await;
+    client.send(bytes::Bytes::from(vec![7; 1024 * 1024])).await;
+    client.expect_close(1009).await;
+    assert_eq!(neighbour.ask("still here").await, "still here");
 }
 
 const CLIENTS: &str = "gatebus_gateway_connections";

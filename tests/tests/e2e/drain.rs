@@ -144,3 +144,23 @@ async fn a_drain_ends_at_its_deadline_whatever_is_left() {
     client.expect_close(1012).await;
     gateway.wait().await;
 }
+
+/// Proves that a gateway which is told to stop while NATS is away lets its clients go all the same.
+#[tokio::test]
+async fn a_drain_during_an_outage_closes_the_clients_and_ends_at_its_deadline() {
+    let mut nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "100ms")
+        .option("--drain-deadline", "1s")
+        .start()
+        .await;
+    let clients = Client::connect_many(&gateway, 10).await;
+    nats.kill().await;
+    gateway.wait_ready(false).await;
+    gateway.terminate();
+    for client in clients {
+        client.expect_close(1012).await;
+    }
+    gateway.wait().await;
+}

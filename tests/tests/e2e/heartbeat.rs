@@ -68,7 +68,7 @@ async fn an_application_ping_is_a_text_and_any_message_is_a_sign_of_life() {
     );
 }
 
-/// Proves that `off` is off: nothing comes for as long as two pings would have taken, before a fence.
+/// Proves that `off` is off, and not zero: nothing comes before a fence that comes a second later.
 #[tokio::test]
 async fn with_the_heartbeat_off_a_silent_client_is_left_alone() {
     let nats = Nats::start().await;

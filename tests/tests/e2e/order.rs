@@ -35,6 +35,23 @@ async fn handled(journal: &Journal, worker: &str, many: usize) {
         .await;
 }
 
+/// One client's handled messages are these, in this order; what was handled again is marked as such.
+pub(crate) fn assert_all_in_order(entries: &[Entry], expected: &[String]) {
+    let mut next = 0;
+    for entry in entries {
+        let client = &entry.client;
+        let n = expected.iter().position(|text| *text == entry.text);
+        let n = n.unwrap_or_else(|| panic!("{client}: {} was never sent", entry.text));
+        assert!(n <= next, "{client}: {n} before {next}");
+        assert!(
+            n == next || entry.attempt > 1,
+            "{client}: {n} again, and not marked"
+        );
+        next = next.max(n + 1);
+    }
+    assert_eq!(next, expected.len(), "all of them");
+}
+
 fn shares(entries: &[Entry]) -> BTreeMap<&str, usize> {
     let mut shares = BTreeMap::new();
     for entry in entries {
@@ -166,17 +183,8 @@ async fn nothing_is_lost_when_a_worker_is_killed_among_two_thousand_events() {
         "the victim had something in its hands"
     );
     for (client, entries) in journal.by_client() {
-        let mut next = 0;
-        for entry in &entries {
-            let n: usize = entry.text["quiet ".len()..].parse().expect("a number");
-            assert!(n <= next, "{client}: {n} before {next}");
-            assert!(
-                n == next || entry.attempt > 1,
-                "{client}: {n} again, and not marked"
-            );
-            next = next.max(n + 1);
-        }
-        assert_eq!(next, EACH, "{client}: all of them");
+        let texts = (0..EACH).map(|n| format!("quiet {n}"));
+        assert_all_in_order(&entries, &texts.collect::<Vec<_>>());
         let after = entries.iter().find(|e| e.at > killed);
         let gap = after.map_or(Duration::ZERO, |e| Duration::from_nanos(e.at - killed));
         assert!(gap < ACK_WAIT + SLACK, "{client}: nothing for {gap:?}");

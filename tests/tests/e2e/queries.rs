@@ -137,7 +137,7 @@ async fn a_gateway_that_does_not_answer_is_named_as_missing() {
     let lobby = handle.group("lobby");
     assert_eq!(lobby.count().await.expect("answered").total, 2);
 
-    held.hold();
+    held.hold().await;
     let count = lobby.count().await.expect("answered");
     assert_eq!((count.total, count.missing), (1, vec![id.gateway]));
     held.go_on();

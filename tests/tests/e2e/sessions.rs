@@ -115,3 +115,37 @@ async fn sessions_of_two_clients_have_nothing_to_do_with_each_other() {
         assert_eq!(session(client).await, json!({"n": n}));
     }
 }
+
+/// Proves the limit of a session: what would grow over it is refused, by a handler's failure and from
+/// outside, and the session stays as it was.
+#[tokio::test]
+async fn a_session_over_its_limit_is_refused_and_the_old_one_stays() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let handle = nats.handle().await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client
+        .id()
+        .await
+        .parse::<worker_sdk::ClientId>()
+        .expect("an id");
+    client.send("set small 1").await;
+    let most = "x".repeat(wire::session::MAX_SESSION);
+    client.send(format!("set large {}", json!(most))).await;
+    assert_eq!(session(&mut client).await, json!({"small": 1}));
+    // Each fits, but not both.
+    let half = "x".repeat(wire::session::MAX_SESSION / 2 + 100);
+    handle
+        .client(id)
+        .update_session(&json!({"a": half}))
+        .expect("sent");
+    handle
+        .client(id)
+        .update_session(&json!({"b": half}))
+        .expect("sent");
+    handle.client(id).send("fence").expect("sent");
+    client.expect("fence").await;
+    assert_eq!(session(&mut client).await, json!({"small": 1, "a": half}));
+}
