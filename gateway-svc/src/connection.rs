@@ -66,7 +66,9 @@ enum Phase {
 pub(crate) struct Connection {
     _seat: Seat,
     stream: TcpStream,
-    codec: WebSocketContext,
+    /// Made when the client first speaks: many only listen.
+    codec: Option<Box<WebSocketContext>>,
+    max_message: usize,
     mailbox: Mailbox,
     /// Read from the socket, and not parsed while the client's events wait.
     unread: Bytes,
@@ -91,15 +93,11 @@ impl Connection {
         seat: Seat,
         now: Millis,
     ) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(CODEC_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
         Self {
             _seat: seat,
             stream,
-            codec: WebSocketContext::new(Role::Server, Some(config)),
+            codec: None,
+            max_message,
             mailbox: Mailbox::default(),
             // an empty buffer would keep the handshake's memory
             unread: if beyond.is_empty() {
@@ -268,6 +266,9 @@ impl Connection {
         limit: usize,
         take: &mut impl FnMut(Input) -> ControlFlow<()>,
     ) -> Option<usize> {
+        let codec = self
+            .codec
+            .get_or_insert_with(|| Box::new(codec(self.max_message)));
         let mut feed = Feed {
             bytes,
             at: 0,
@@ -276,7 +277,7 @@ impl Connection {
             full: false,
         };
         loop {
-            let input = match self.codec.read(&mut feed) {
+            let input = match codec.read(&mut feed) {
                 Ok(Message::Text(text)) => {
                     let text =
                         ByteString::try_from(Bytes::from(text)).expect("the codec has checked it");
@@ -285,7 +286,7 @@ impl Connection {
                 Ok(Message::Binary(bytes)) => Input::Message(Payload::Binary(bytes)),
                 Ok(Message::Close(frame)) => {
                     // the codec's answer is on its way as soon as it is asked to write
-                    let _ = self.codec.flush(&mut feed);
+                    let _ = codec.flush(&mut feed);
                     let (code, reason) = frame.map_or((1005, String::new()), |f| {
                         (f.code.into(), f.reason.as_str().to_owned())
                     });
@@ -309,6 +310,15 @@ impl Connection {
             }
         }
     }
+}
+
+fn codec(max_message: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(CODEC_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message));
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// What the codec reads from and answers to: bytes that were read, and the mailbox.
