@@ -10,6 +10,7 @@ use std::{
 use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
+    runtime::{Handle, RuntimeFlavor},
     task::AbortHandle,
     time::{MissedTickBehavior, timeout_at},
 };
@@ -169,6 +170,7 @@ impl Worker {
         let intake = Intake {
             desk: desk.clone(),
             concurrency: self.limits.concurrency as u64,
+            one_thread: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
         };
         loop {
             tokio::select! {
@@ -248,6 +250,8 @@ async fn leave<E: Events>(
 struct Intake<E: Events> {
     desk: Arc<Desk<E>>,
     concurrency: u64,
+    /// Whether the runtime has this thread only.
+    one_thread: bool,
 }
 
 impl<E: Events> Intake<E> {
@@ -269,9 +273,18 @@ impl<E: Events> Intake<E> {
             return;
         }
         let running = Running::begin(self.desk.clone());
-        tokio::spawn(async move {
+        let handling = async move {
             running.desk.handle(kind, &mut batch).await;
-        });
+        };
+        if !self.one_thread {
+            tokio::spawn(handling);
+            return;
+        }
+        // With one thread a task of its own brings nothing to a handler that does not wait.
+        let mut handling = Box::pin(handling);
+        if handling.as_mut().now_or_never().is_none() {
+            tokio::spawn(handling);
+        }
     }
 }
 
