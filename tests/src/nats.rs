@@ -201,53 +201,82 @@ impl Nats {
 }
 
 /// Servers that form one cluster. All of them serve the same prefix.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct NatsCluster {
-    servers: Vec<Nats>,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    server: Nats,
+    /// Where it tells of its routes.
+    monitor: u16,
+    /// Where the others reach it.
+    route: u16,
 }
 
 impl NatsCluster {
     /// Starts so many servers, and waits until each has its routes to all others.
     pub async fn start(size: usize) -> Self {
-        let routes: Vec<_> = (0..size).map(|_| port::free()).collect();
-        let urls: Vec<_> = routes
-            .iter()
+        let mut cluster = Self::default();
+        for _ in 0..size {
+            cluster.grow().await;
+        }
+        cluster
+    }
+
+    /// Starts one more, and waits until each has its routes to all others.
+    pub async fn grow(&mut self) {
+        let (monitor, route) = (port::free(), port::free());
+        let routes = self.members.iter().map(|m| m.route);
+        let routes: Vec<_> = routes
             .map(|port| format!("\"nats://127.0.0.1:{port}\""))
             .collect();
-        let mut servers = Vec::new();
-        for route in routes {
-            let monitor = port::free();
-            let cluster = format!(
-                "http: \"127.0.0.1:{monitor}\"\n\
-                 cluster {{ name: tests, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
-                urls.join(", ")
-            );
-            servers.push((Nats::new(Access::Open, &cluster).await, monitor));
+        let lines = format!(
+            "http: \"127.0.0.1:{monitor}\"\n\
+             cluster {{ name: tests, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+            routes.join(", ")
+        );
+        let mut server = Nats::new(Access::Open, &lines).await;
+        if let Some(first) = self.members.first() {
+            server.prefix.clone_from(&first.server.prefix);
         }
-        for (_, monitor) in &servers {
+        self.members.push(Member {
+            server,
+            monitor,
+            route,
+        });
+        for member in &self.members {
             eventually("the servers to find each other", || async {
-                let routes = http::get(*monitor, "/routez").await.body;
+                let routes = http::get(member.monitor, "/routez").await.body;
                 let routes: serde_json::Value = serde_json::from_str(&routes).ok()?;
                 let others = routes["routes"].as_array()?.iter();
                 let others: std::collections::HashSet<_> =
                     others.filter_map(|r| r["remote_id"].as_str()).collect();
-                (others.len() == size - 1).then_some(())
+                (others.len() == self.members.len() - 1).then_some(())
             })
             .await;
         }
-        let mut servers: Vec<_> = servers.into_iter().map(|(server, _)| server).collect();
-        let prefix = servers[0].prefix.clone();
-        for server in &mut servers {
-            server.prefix.clone_from(&prefix);
-        }
-        Self { servers }
+    }
+
+    /// The URLs of all servers, for gateways and workers.
+    #[must_use]
+    pub fn urls(&self) -> String {
+        let urls: Vec<_> = self.members.iter().map(|m| m.server.url()).collect();
+        urls.join(",")
+    }
+}
+
+impl std::ops::IndexMut<usize> for NatsCluster {
+    fn index_mut(&mut self, at: usize) -> &mut Nats {
+        &mut self.members[at].server
     }
 }
 
 impl std::ops::Index<usize> for NatsCluster {
     type Output = Nats;
     fn index(&self, at: usize) -> &Nats {
-        &self.servers[at]
+        &self.members[at].server
     }
 }
 

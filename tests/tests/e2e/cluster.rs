@@ -60,3 +60,73 @@ async fn join_group_send_and_direct_send_of_one_handler_arrive_in_order() {
         }
     }
 }
+
+/// Proves that servers may be added to a cluster under a running gateway.
+#[tokio::test]
+async fn a_server_that_joins_the_cluster_disturbs_nobody() {
+    let mut cluster = NatsCluster::start(1).await;
+    let gateway = Gateway::start(&cluster[0]).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&cluster[0], &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("before").await, "before");
+    cluster.grow().await;
+    // Whoever comes by the new server finds everybody.
+    let handle = cluster[1].handle().await;
+    gatebus_tests::eventually("the client to be found", || async {
+        let count = handle.all().count().await.expect("answered");
+        (count.total == 1).then_some(())
+    })
+    .await;
+    assert_eq!(client.ask("after").await, "after");
+    assert_eq!(
+        gateway.metric("gatebus_gateway_link_lost_total", "").await,
+        0.0
+    );
+    assert!(gateway.is_ready().await);
+}
+
+/// Proves that the death of a server costs a pause: gateway and worker move to another, and nothing
+/// that was on its way is lost, or heard twice by the client.
+#[tokio::test]
+async fn gateway_and_worker_move_to_another_server_when_theirs_dies() {
+    const ALL: usize = 3000;
+    let mut cluster = NatsCluster::start(2).await;
+    let urls = cluster.urls();
+    let gateway = Gateway::with(&cluster[0])
+        .env("NATS_URL", &urls)
+        .option("--shards", "4")
+        .option("--ack-wait", "2s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let worker = |name| Worker::with(&cluster[0], &journal, name).env("NATS_URL", &urls);
+    let _one = worker("one").start().await;
+    let _other = worker("other").start().await;
+    let mut clients = Vec::new();
+    for client in Client::connect_many(&gateway, 20).await {
+        let (mut sender, mut receiver) = client.split();
+        let send = tokio::spawn(async move {
+            for n in 0..ALL {
+                sender.send(n.to_string()).await;
+            }
+            sender
+        });
+        let receive = tokio::spawn(async move {
+            for n in 0..ALL {
+                assert_eq!(receiver.text().await, n.to_string());
+            }
+            receiver
+        });
+        clients.push((send, receive));
+    }
+    journal.wait_messages(ALL).await;
+    cluster[0].kill().await;
+    for (send, receive) in clients {
+        let mut sender = send.await.expect("sent");
+        let mut receiver = receive.await.expect("all, once, in order");
+        sender.send("fence").await;
+        assert_eq!(receiver.text().await, "fence");
+    }
+    gateway.wait_ready(true).await;
+}

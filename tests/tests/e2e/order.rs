@@ -214,6 +214,8 @@ async fn a_busy_worker_does_not_hold_up_clients_while_another_is_idle() {
         journal.entries().iter().all(|e| e.attempt <= 1),
         "busy is no attempt"
     );
+    let busy = gateway.metric("gatebus_gateway_acks_total", "busy").await;
+    assert!(busy > 0.0, "the busy one was asked");
     one.open("gate").await;
     other.open("gate").await;
     holder.expect("released gate").await;
