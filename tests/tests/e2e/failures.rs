@@ -50,7 +50,7 @@ async fn a_failure_among_pipelined_messages_skips_no_other() {
     }
 }
 
-/// Proves that what a failing handler did before it failed stands: a failure is no rollback.
+/// Proves that a failure in `on_connect` is no reason to turn the client away.
 #[tokio::test]
 async fn a_client_whose_connect_handler_fails_is_served_all_the_same() {
     let nats = Nats::start().await;
