@@ -60,6 +60,8 @@ async fn attempt(settings: &Settings) -> Result<Client, Error> {
     let mut options = ConnectOptions::new()
         .name(&settings.name)
         .ping_interval(PING_INTERVAL)
+        // What waits should wait in the outbox, which is bounded in bytes; this is in messages.
+        .client_capacity(256)
         // Subjects are built in one place, from checked parts.
         .skip_subject_validation(true)
         .reconnect_delay_callback(|attempt| pause(attempt.saturating_sub(1)))

@@ -11,7 +11,7 @@ use async_nats::Subscriber;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    task::AbortHandle,
+    task::{AbortHandle, unconstrained},
     time::{MissedTickBehavior, timeout_at},
 };
 use wire::{EventBatch, EventKind, NodeState, ServiceName, subject};
@@ -236,7 +236,8 @@ async fn leave<E: Events>(
     loop {
         tokio::select! {
             done = &mut round_trip => {
-                while let Some(Some(message)) = inbox.next().now_or_never() {
+                // Unconstrained: tokio would say "nothing there" after a while, to let others run.
+                while let Some(Some(message)) = unconstrained(inbox.next()).now_or_never() {
                     intake.take(message);
                 }
                 return done;

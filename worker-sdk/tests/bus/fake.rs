@@ -1,0 +1,156 @@
+//! A gateway that sends batches and reads acks; and a worker in this process.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+use gatebus_tests::{Nats, within};
+use tokio::{sync::Notify, task::JoinHandle};
+use wire::{
+    Ack, AckMessage, ClientId, ConnId, EventBatch, EventKind, GatewayBeat, GatewayId, NodeState,
+    Payload, Prefix, ProcessId, ServiceName, Session, Subjects, beat::ShardBeat,
+};
+use worker_sdk::{Error, Events, Worker, WorkerBuilder};
+
+pub(crate) const SERVICE: &str = "test";
+
+/// A gateway with as many clients as are asked for.
+pub(crate) struct Fake {
+    pub(crate) id: GatewayId,
+    pub(crate) subjects: Subjects,
+    pub(crate) nats: async_nats::Client,
+    acks: Subscriber,
+    unread: VecDeque<Ack>,
+}
+
+impl Fake {
+    pub(crate) async fn start(server: &Nats) -> Self {
+        let nats = server.client().await;
+        let id = GatewayId::from_bytes(rand::random());
+        let subjects = Subjects::new(Prefix::new(server.prefix()).expect("a prefix"));
+        let acks = nats.subscribe(subjects.acks(id)).await.expect("subscribed");
+        nats.flush().await.expect("flushed");
+        Self {
+            id,
+            subjects,
+            nats,
+            acks,
+            unread: VecDeque::new(),
+        }
+    }
+
+    /// One message of one client.
+    pub(crate) async fn send(&self, conn: u32, seq: u64, attempt: u32, text: &str) {
+        let client = ClientId {
+            gateway: self.id,
+            conn: ConnId(conn),
+        };
+        let batch = EventBatch {
+            client,
+            seq,
+            attempt,
+            remote: "192.0.2.1:1".into(),
+            local: "192.0.2.2:2".into(),
+            uid: None,
+            session: Session::default(),
+            version: 0,
+            messages: vec![Payload::Text(text.into())],
+            handshake: None,
+            close: None,
+        };
+        let service = ServiceName::new(SERVICE).expect("a name");
+        self.nats
+            .publish_with_reply(
+                self.subjects.event(&service, EventKind::Message),
+                self.subjects.ack(client),
+                wire::encode(&batch).into(),
+            )
+            .await
+            .expect("published");
+    }
+
+    /// The next ack.
+    pub(crate) async fn ack(&mut self) -> Ack {
+        while self.unread.is_empty() {
+            let message = within("an ack", self.acks.next()).await.expect("a message");
+            let message: AckMessage = wire::decode(&message.payload).expect("acks");
+            self.unread.extend(message.acks);
+        }
+        self.unread.pop_front().expect("one was read")
+    }
+
+    /// Beats once.
+    pub(crate) async fn beat(&self, state: NodeState) {
+        let mut process = [0; 6];
+        process.copy_from_slice(self.id.as_bytes());
+        let process = ProcessId::from_bytes(process);
+        let beat = GatewayBeat {
+            process,
+            state,
+            version: "0".into(),
+            host: String::new(),
+            started: 0,
+            shards: vec![ShardBeat {
+                gateway: self.id,
+                clients: 0,
+                uids: 0,
+                groups: 0,
+            }],
+        };
+        let subject = self.subjects.gateway_beat(process);
+        let sent = self.nats.publish(subject, wire::encode(&beat).into()).await;
+        sent.expect("published");
+        self.nats.flush().await.expect("flushed");
+    }
+}
+
+/// A worker that runs in this process until it is stopped.
+pub(crate) struct Running {
+    stop: Arc<Notify>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// Starts it; ready when this resolves.
+    pub(crate) async fn start<E: Events>(server: &Nats, events: E) -> Self {
+        Self::start_as(server, events, |builder| builder).await
+    }
+
+    pub(crate) async fn start_as<E: Events>(
+        server: &Nats,
+        events: E,
+        how: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
+    ) -> Self {
+        let subjects = Subjects::new(Prefix::new(server.prefix()).expect("a prefix"));
+        let nats = server.client().await;
+        let mut beats = nats
+            .subscribe(subjects.worker_beats())
+            .await
+            .expect("subscribed");
+        nats.flush().await.expect("flushed");
+        let builder = Worker::builder(SERVICE)
+            .nats_url(server.url())
+            .prefix(server.prefix());
+        let worker = how(builder).build().expect("a worker");
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let stop = async move { stopped.notified().await };
+            Box::pin(worker.run_until(events, stop)).await
+        });
+        // It beats from when it has subscribed, on the connection of the subscription.
+        within("the worker to beat", beats.next()).await;
+        Self { stop, task }
+    }
+
+    /// Stops it, and says how it ended.
+    pub(crate) async fn stop(self) -> Result<(), Error> {
+        self.stop.notify_one();
+        within("the worker to stop", self.task)
+            .await
+            .expect("no panic")
+    }
+}
+
+/// A time limit for what is not to happen at all, or that a test wants to see pass.
+pub(crate) const SOON: Duration = Duration::from_millis(200);
