@@ -70,6 +70,8 @@ struct State {
 struct Post {
     name: String,
     pid: Pid,
+    /// The output is shown as it comes, without its name: there is no need to repeat it.
+    shown: bool,
     lines: VecDeque<String>,
     /// The output has been read to its end.
     silent: bool,
@@ -131,6 +133,7 @@ impl Crew {
         state.posts.push(Post {
             name: name.to_owned(),
             pid,
+            shown: prefix.as_ref().is_some_and(String::is_empty),
             lines: VecDeque::new(),
             silent: false,
             exit: None,
@@ -219,7 +222,7 @@ impl Crew {
 
     /// Shows the end of everybody's output: something went wrong, and one of them may know why.
     pub(crate) fn tell_last_words(&self) {
-        for post in &self.board.lock().posts {
+        for post in self.board.lock().posts.iter().filter(|post| !post.shown) {
             eprintln!("{}{}", post.name, post.last_words());
         }
     }
@@ -383,7 +386,10 @@ struct LastWords<'a>(&'a Post);
 
 impl fmt::Display for LastWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = &self.0.lines;
+        let Post { lines, shown, .. } = self.0;
+        if *shown {
+            return Ok(());
+        }
         if lines.is_empty() {
             return write!(f, "; it wrote nothing");
         }

@@ -135,9 +135,10 @@ pub(crate) fn choose_port(
 /// The loopback address with any free port.
 pub(crate) const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// A program that takes nothing from this shell's settings but how much to log.
+/// A program that takes nothing from this shell's settings but how much to log, and logs without colours.
 pub(crate) fn quiet_command(program: &Path) -> Command {
     let mut command = Command::new(program);
+    command.env("NO_COLOR", "1");
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if (text.starts_with("GATEBUS_") || text.starts_with("NATS_"))
