@@ -84,7 +84,8 @@ async fn attempt(settings: &Settings) -> Result<Client, Error> {
         options = options.add_root_certificates(ca.clone());
     }
     let servers: Vec<ServerAddr> = settings.servers.iter().map(|s| s.0.clone()).collect();
-    match options.connect(servers).await {
+    // Boxed: it is many kilobytes, and needed once.
+    match Box::pin(options.connect(servers)).await {
         Ok(client) => Ok(client),
         Err(error) => {
             let (kind, says) = match error.kind() {

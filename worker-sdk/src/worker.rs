@@ -4,26 +4,25 @@ use std::{
     path::PathBuf,
     pin::pin,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use async_nats::Subscriber;
-use futures_util::{FutureExt, StreamExt};
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    task::{AbortHandle, unconstrained},
-    time::{MissedTickBehavior, timeout_at},
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior, timeout_at},
 };
-use wire::{EventBatch, EventKind, NodeState, ServiceName, subject};
+use wire::{NodeState, ServiceName};
 
 use crate::{
     Error, ErrorKind, Events, Gateway,
-    desk::{self, Desk, Tally},
+    desk::{self, Desk},
     gateway::connection_settings,
+    intake::Intake,
     ledger::Ledger,
     link::Link,
     presence::{self, Presence, Profile},
     settings::{self, Credentials, DEFAULT_CONCURRENCY, Settings, process_var},
+    signal,
 };
 
 /// A third of a gateway's default `ack_wait`, and a little less.
@@ -110,8 +109,7 @@ impl Worker {
     /// Works until the process gets SIGTERM or Ctrl-C, then stops as [`run_until`](Self::run_until)
     /// says.
     pub async fn run<E: Events>(self, events: E) -> Result<(), Error> {
-        let signal = stop_signal()?;
-        self.run_until(events, signal).await
+        self.run_until(events, signal::stop()?).await
     }
 
     /// Works until `stop` resolves.
@@ -140,12 +138,7 @@ impl Worker {
             .map_err(|says| hook_failed("on_worker_start", &says))?;
 
         let link = gateway.link();
-        let mut inbox = link
-            .queue_subscribe(
-                link.subjects.events(&self.service),
-                self.service.to_string(),
-            )
-            .await?;
+        let mut intake = Intake::open(desk.clone(), &self.service, self.limits.concurrency).await?;
         let presence = Presence::begin(Profile {
             gateway: gateway.clone(),
             service: self.service.clone(),
@@ -164,176 +157,45 @@ impl Worker {
             tell_of_lost_gateways(desk.clone()),
         ]
         .map(AbortOnDrop);
-        link.round_trip().await?;
-        tracing::info!(service = %self.service, worker = %link.id, "worker is ready");
-
-        let intake = Intake {
-            desk: desk.clone(),
-            concurrency: self.limits.concurrency as u64,
-            one_thread: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
+        // The server knows the subscription, so events come from here on.
+        let ready = tokio::select! {
+            there = link.round_trip() => there.map(|()| true)?,
+            () = &mut stop => false,
         };
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut stop => break,
-                message = inbox.next() => match message {
-                    Some(message) => intake.take(message),
-                    None => return Err(Error::new(ErrorKind::Closed, "the connection to NATS is closed")),
-                },
-            }
-            // One look at `stop` for all that is there already.
-            while let Some(Some(message)) = inbox.next().now_or_never() {
-                intake.take(message);
-            }
+        if ready {
+            tracing::info!(service = %self.service, worker = %link.id, "worker is ready");
+            intake.work(stop).await?;
         }
 
-        let deadline = tokio::time::Instant::now() + self.limits.stop_timeout;
+        let deadline = Instant::now() + self.limits.stop_timeout;
         tracing::info!(service = %self.service, worker = %link.id, "worker is stopping");
         presence.say(NodeState::Draining);
-        let left = timeout_at(deadline, leave(link, &mut inbox, &intake)).await;
+        let left = timeout_at(deadline, intake.leave()).await;
         let finished = timeout_at(deadline, desk.tally.until_idle()).await;
-        let hook = desk::hook(desk.events.on_worker_stop(&gateway)).await;
+        // Late or not, there is a moment for last words.
+        let last_words = deadline.max(Instant::now() + LAST_WORDS);
+        let hook = desk::hook(desk.events.on_worker_stop(&gateway));
+        let said = timeout_at(last_words, hook).await;
         presence.leave().await;
-        let last_words = deadline.max(tokio::time::Instant::now() + LAST_WORDS);
+        let last_words = deadline.max(Instant::now() + LAST_WORDS);
         let flushed = timeout_at(last_words, link.round_trip()).await;
 
-        let late = |what: &str| {
+        let (Ok(()), Ok(said), Ok(left), Ok(flushed)) = (&finished, said, left, flushed) else {
             let running = desk.tally.running.load(Ordering::Relaxed);
-            tracing::error!(running, "{what}");
-            Err(Error::new(
+            let what = match finished {
+                Err(_) => "a handler was not finished",
+                Ok(()) => "NATS did not take everything, or on_worker_stop did not end,",
+            };
+            tracing::error!(running, "{what} within the stop timeout");
+            return Err(Error::new(
                 ErrorKind::Timeout,
                 format!("{what} within {:?}", self.limits.stop_timeout),
-            ))
+            ));
         };
-        if finished.is_err() {
-            return late("not every batch was finished");
-        }
-        match (left, flushed) {
-            (Ok(left), Ok(flushed)) => left.and(flushed)?,
-            _ => return late("NATS did not take everything"),
-        }
-        hook.map_err(|says| hook_failed("on_worker_stop", &says))?;
+        left.and(flushed)?;
+        said.map_err(|says| hook_failed("on_worker_stop", &says))?;
         tracing::info!(service = %self.service, worker = %link.id, "worker has stopped");
         Ok(())
-    }
-}
-
-/// Leaves the queue group, and takes what was routed here until then.
-///
-/// `unsubscribe` and `drain` of async-nats forget the subscription while messages for it are still
-/// on the way. The server takes a limit of this size for "at once", and async-nats for "not yet",
-/// so that everything up to the answer of the round trip is delivered. A test holds both to it.
-async fn leave<E: Events>(
-    link: &Link,
-    inbox: &mut Subscriber,
-    intake: &Intake<E>,
-) -> Result<(), Error> {
-    inbox
-        .unsubscribe_after(u64::MAX)
-        .await
-        .map_err(|e| Error::new(ErrorKind::Closed, "cannot leave the queue group").with(e))?;
-    let mut round_trip = pin!(link.round_trip());
-    loop {
-        tokio::select! {
-            done = &mut round_trip => {
-                // Unconstrained: tokio would say "nothing there" after a while, to let others run.
-                while let Some(Some(message)) = unconstrained(inbox.next()).now_or_never() {
-                    intake.take(message);
-                }
-                return done;
-            }
-            Some(message) = inbox.next() => intake.take(message),
-        }
-    }
-}
-
-/// Takes batches in, as many as may run at the same time.
-struct Intake<E: Events> {
-    desk: Arc<Desk<E>>,
-    concurrency: u64,
-    /// Whether the runtime has this thread only.
-    one_thread: bool,
-}
-
-impl<E: Events> Intake<E> {
-    fn take(&self, message: async_nats::Message) {
-        let Some(kind) = EventKind::from_token(subject::last_token(&message.subject)) else {
-            tracing::debug!(subject = %message.subject, "events of an unknown kind");
-            return;
-        };
-        let mut batch: EventBatch = match wire::decode(&message.payload) {
-            Ok(batch) => batch,
-            Err(error) => {
-                malformed(&error);
-                return;
-            }
-        };
-        let tally = &self.desk.tally;
-        if tally.running.load(Ordering::Relaxed) >= self.concurrency {
-            self.desk.decline(&batch);
-            return;
-        }
-        let running = Running::begin(self.desk.clone());
-        let handling = async move {
-            running.desk.handle(kind, &mut batch).await;
-        };
-        if !self.one_thread {
-            tokio::spawn(handling);
-            return;
-        }
-        // With one thread a task of its own brings nothing to a handler that does not wait.
-        let mut handling = Box::pin(handling);
-        if handling.as_mut().now_or_never().is_none() {
-            tokio::spawn(handling);
-        }
-    }
-}
-
-/// A batch that counts as running until this is dropped, however it ends.
-struct Running<E: Events> {
-    desk: Arc<Desk<E>>,
-}
-
-impl<E: Events> Running<E> {
-    fn begin(desk: Arc<Desk<E>>) -> Self {
-        desk.tally.running.fetch_add(1, Ordering::Relaxed);
-        Self { desk }
-    }
-}
-
-impl<E: Events> Drop for Running<E> {
-    fn drop(&mut self) {
-        let tally = &self.desk.tally;
-        if tally.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            tally.idle.notify_waiters();
-        }
-    }
-}
-
-impl Tally {
-    /// Resolves when no batch is running.
-    async fn until_idle(&self) {
-        loop {
-            let mut rings = pin!(self.idle.notified());
-            rings.as_mut().enable();
-            if self.running.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            rings.await;
-        }
-    }
-}
-
-/// Once a second at most: who sends rubbish sends much of it.
-fn malformed(error: &wire::DecodeError) {
-    use std::sync::Mutex;
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut last = LAST
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if last.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-        *last = Some(Instant::now());
-        tracing::warn!(%error, "events that do not decode are dropped");
     }
 }
 
@@ -382,34 +244,6 @@ impl Drop for AbortOnDrop {
 
 fn hook_failed(name: &str, says: &str) -> Error {
     Error::new(ErrorKind::Hook, format!("{name}: {says}"))
-}
-
-/// Resolves at SIGTERM or Ctrl-C. Listens from the call on, not from the first poll.
-fn stop_signal() -> Result<impl Future<Output = ()>, Error> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|e| Error::new(ErrorKind::Config, "cannot listen to signals").with(e))
-        };
-        let (mut term, mut int) = (
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::interrupt())?,
-        );
-        Ok(async move {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
 }
 
 /// Says how a worker is set up; made by [`Worker::builder`].

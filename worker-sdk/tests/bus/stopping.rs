@@ -112,6 +112,29 @@ async fn what_is_in_flight_is_finished_before_the_stop_hook_and_everything_is_pu
         .expect("a message");
 }
 
+/// Never says its last word.
+struct Endless;
+
+impl Events for Endless {
+    type Session = ();
+
+    async fn on_message(&self, _: &mut Client<()>, _: Message) -> HandlerResult {
+        Ok(())
+    }
+
+    async fn on_worker_stop(&self, _: &Gateway) -> HandlerResult {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_stop_hook_that_never_ends_does_not_hold_up_the_stop_for_ever() {
+    let server = Nats::start().await;
+    let worker = Running::start_as(&server, Endless, |b| b.stop_timeout(SOON)).await;
+    let error = worker.stop().await.expect_err("it did not end");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
 #[tokio::test]
 async fn a_handler_that_never_ends_does_not_hold_up_the_stop_for_ever() {
     let server = Nats::start().await;

@@ -1,0 +1,176 @@
+//! The intake: takes batches off the subscription, as many as may run at the same time.
+
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use async_nats::Subscriber;
+use futures_util::{FutureExt, StreamExt};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::unconstrained,
+};
+use wire::{EventBatch, EventKind, ServiceName, subject};
+
+use crate::{
+    Error, ErrorKind, Events,
+    desk::{Desk, Tally},
+};
+
+/// A member of the service's queue group.
+pub(crate) struct Intake<E: Events> {
+    inbox: Subscriber,
+    desk: Arc<Desk<E>>,
+    concurrency: u64,
+    /// Whether the runtime has this thread only.
+    one_thread: bool,
+}
+
+impl<E: Events> Intake<E> {
+    /// Joins the queue group.
+    pub(crate) async fn open(
+        desk: Arc<Desk<E>>,
+        service: &ServiceName,
+        concurrency: usize,
+    ) -> Result<Self, Error> {
+        let link = desk.gateway.link();
+        let subject = link.subjects.events(service);
+        let inbox = link.queue_subscribe(subject, service.to_string()).await?;
+        Ok(Self {
+            inbox,
+            desk,
+            concurrency: concurrency as u64,
+            one_thread: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
+        })
+    }
+
+    /// Takes batches until `stop` resolves.
+    pub(crate) async fn work(
+        &mut self,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                message = self.inbox.next() => match message {
+                    Some(message) => self.take(&message),
+                    None => {
+                        let says = "the connection to NATS is closed";
+                        return Err(Error::new(ErrorKind::Closed, says));
+                    }
+                },
+            }
+            // One look at `stop` for all that is there already.
+            while let Some(Some(message)) = self.inbox.next().now_or_never() {
+                self.take(&message);
+            }
+        }
+    }
+
+    /// Leaves the queue group, and takes what was routed here until then.
+    ///
+    /// `unsubscribe` and `drain` of async-nats forget the subscription while messages for it are
+    /// still on the way. The server takes a limit of this size for "at once", and async-nats for
+    /// "not yet", so that everything up to the answer of the round trip is delivered. A test holds
+    /// both to it.
+    pub(crate) async fn leave(&mut self) -> Result<(), Error> {
+        self.inbox
+            .unsubscribe_after(u64::MAX)
+            .await
+            .map_err(|e| Error::new(ErrorKind::Closed, "cannot leave the queue group").with(e))?;
+        let desk = self.desk.clone();
+        let mut round_trip = pin!(desk.gateway.link().round_trip());
+        loop {
+            tokio::select! {
+                done = &mut round_trip => {
+                    // Unconstrained: tokio would say "nothing there" after a while, for fairness.
+                    while let Some(Some(message)) = unconstrained(self.inbox.next()).now_or_never() {
+                        self.take(&message);
+                    }
+                    return done;
+                }
+                Some(message) = self.inbox.next() => self.take(&message),
+            }
+        }
+    }
+
+    fn take(&self, message: &async_nats::Message) {
+        let Some(kind) = EventKind::from_token(subject::last_token(&message.subject)) else {
+            tracing::debug!(subject = %message.subject, "events of an unknown kind");
+            return;
+        };
+        let mut batch: EventBatch = match wire::decode(&message.payload) {
+            Ok(batch) => batch,
+            Err(error) => {
+                malformed(&error);
+                return;
+            }
+        };
+        let tally = &self.desk.tally;
+        if tally.running.load(Ordering::Relaxed) >= self.concurrency {
+            self.desk.decline(&batch);
+            return;
+        }
+        let running = Running::begin(self.desk.clone());
+        let handling = async move {
+            running.desk.handle(kind, &mut batch).await;
+        };
+        if !self.one_thread {
+            tokio::spawn(handling);
+            return;
+        }
+        // With one thread a task of its own brings nothing to a handler that does not wait.
+        let mut handling = Box::pin(handling);
+        if handling.as_mut().now_or_never().is_none() {
+            tokio::spawn(handling);
+        }
+    }
+}
+
+/// A batch that counts as running until this is dropped, however it ends.
+struct Running<E: Events> {
+    desk: Arc<Desk<E>>,
+}
+
+impl<E: Events> Running<E> {
+    fn begin(desk: Arc<Desk<E>>) -> Self {
+        desk.tally.running.fetch_add(1, Ordering::Relaxed);
+        Self { desk }
+    }
+}
+
+impl<E: Events> Drop for Running<E> {
+    fn drop(&mut self) {
+        let tally = &self.desk.tally;
+        if tally.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tally.idle.notify_waiters();
+        }
+    }
+}
+
+impl Tally {
+    /// Resolves when no batch is running.
+    pub(crate) async fn until_idle(&self) {
+        loop {
+            let mut rings = pin!(self.idle.notified());
+            rings.as_mut().enable();
+            if self.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            rings.await;
+        }
+    }
+}
+
+/// Once a second at most: who sends rubbish sends much of it.
+fn malformed(error: &wire::DecodeError) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+        *last = Some(Instant::now());
+        tracing::warn!(%error, "events that do not decode are dropped");
+    }
+}
