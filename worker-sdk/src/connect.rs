@@ -76,7 +76,8 @@ async fn attempt(settings: &Settings) -> Result<Client, Error> {
         }
         Credentials::Token(token) => options.token(token.clone()),
         Credentials::Nkey(seed) => options.nkey(seed.clone()),
-        Credentials::Creds(creds) => options.credentials(creds).map_err(|e| {
+        // async-nats wants the newline at the end, which we and many an editor take away.
+        Credentials::Creds(creds) => options.credentials(&format!("{creds}\n")).map_err(|e| {
             Error::new(ErrorKind::Config, "the creds are not what NATS writes").with(e)
         })?,
     };
