@@ -59,7 +59,7 @@ impl Options {
     pub(crate) fn run(&self) -> Result<()> {
         if self.list {
             for row in &ROWS {
-                println!("{:14} {}", row.key, row.title);
+                println!("{:14} {}, {}", row.key, row.title, row.detail);
             }
             return Ok(());
         }

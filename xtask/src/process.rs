@@ -418,3 +418,65 @@ pub(crate) fn bind_to_parent(command: &mut Command) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::kill;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_process_that_fails_is_told_with_its_last_words() {
+        let crew = Crew::new(false).unwrap();
+        let member = crew
+            .start("failing", shell("echo one; echo two >&2; exit 3"))
+            .unwrap();
+        let error = crew
+            .wait_for_line(member, "never", SOON)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("failing ended (exit status: 3)"), "{error}");
+        assert!(error.contains("one") && error.contains("two"), "{error}");
+        let Ended::Lost(error) = crew.watch(&[member]) else {
+            panic!("nobody asked for the end")
+        };
+        assert!(error.to_string().contains("failing"), "{error}");
+    }
+
+    #[test]
+    fn the_whole_output_of_a_process_that_succeeds_is_there() {
+        let crew = Crew::new(false).unwrap();
+        let member = crew
+            .start("counting", shell("for n in 1 2 3; do echo $n; done"))
+            .unwrap();
+        assert_eq!(crew.wait_for_end(member, SOON).unwrap(), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn what_a_process_started_ends_with_it() {
+        let crew = Crew::new(false).unwrap();
+        let member = crew
+            .start("parent", shell("sleep 600 & echo child $!; wait"))
+            .unwrap();
+        let line = crew.wait_for_line(member, "child ", SOON).unwrap();
+        let child = Pid::from_raw(line.trim_start_matches("child ").parse().unwrap());
+        assert!(kill(child, None).is_ok());
+        assert!(crew.stop(member));
+        // Its output ends when the last process that could write to it is gone.
+        assert!(
+            crew.board
+                .wait(Some(SOON), |state| state.posts[member.0]
+                    .silent
+                    .then_some(()))
+                .is_some()
+        );
+    }
+}

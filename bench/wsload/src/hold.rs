@@ -12,7 +12,7 @@ use crate::{
     server::{Server, Usage},
 };
 
-/// Answers that may be outstanding while uids are bound or groups joined.
+/// Answers that may be outstanding.
 const ASKING: usize = 256;
 
 #[derive(Args)]
@@ -56,10 +56,17 @@ impl Hold {
             report.lost = lost;
             return Ok(report);
         };
+        // What a first message leaves behind belongs to the connection.
+        ask_each(&mut clients, |_| "e:ok".to_owned()).await?;
         sleep(Duration::from_secs_f64(self.settle)).await;
         let before = server.usage()?;
         let start = Instant::now();
-        give_each_its_own(&mut clients, then).await?;
+        // 20 characters, about the length of a real user id or room name.
+        ask_each(&mut clients, |number| match then {
+            Then::Bind => format!("b:user-{number:015}"),
+            Then::Join => format!("j:room-{number:015}"),
+        })
+        .await?;
         let took = start.elapsed();
         let after = settled(&mut stay(clients), self.settle, server).await?;
         let what = match then {
@@ -78,15 +85,12 @@ impl Hold {
     }
 }
 
-async fn give_each_its_own(clients: &mut [Client], then: Then) -> Result<()> {
+/// Has every client ask something, by its number, to which the answer is `ok`.
+async fn ask_each(clients: &mut [Client], ask: impl Fn(usize) -> String) -> Result<()> {
     let mut number = 0;
     for some in clients.chunks_mut(ASKING) {
         for client in &mut *some {
-            // 20 characters, about the length of a real user id or room name.
-            match then {
-                Then::Bind => client.send(&format!("b:user-{number:015}")).await?,
-                Then::Join => client.send(&format!("j:room-{number:015}")).await?,
-            }
+            client.send(&ask(number)).await?;
             number += 1;
         }
         for client in some {

@@ -30,6 +30,7 @@ pub(crate) enum Target {
 pub(crate) struct Row {
     pub(crate) key: &'static str,
     pub(crate) title: &'static str,
+    pub(crate) detail: &'static str,
     pub(crate) figure: Figure,
     /// Whether the limit server is measured too.
     pub(crate) has_limit: bool,
@@ -71,12 +72,13 @@ impl Figure {
 const SECONDS: &[&str] = &["--secs", "4", "--warm-up", "1"];
 const QUICK_SECONDS: &[&str] = &["--secs", "0.5", "--warm-up", "0.2"];
 const CONNECTIONS: &[&str] = &["--conns", "12000", "--settle", "3"];
-const QUICK_CONNECTIONS: &[&str] = &["--conns", "1000", "--settle", "1"];
+const QUICK_CONNECTIONS: &[&str] = &["--conns", "5000", "--settle", "2"];
 
 pub(crate) const ROWS: [Row; 10] = [
     Row {
         key: "echo-100x1",
-        title: "CPU per echo, 100 clients, 1 in flight each",
+        title: "CPU per echo",
+        detail: "100 clients, 1 in flight each",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::TimesLimit(2.2),
@@ -87,7 +89,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "echo-100x10",
-        title: "CPU per echo, 100 clients, 10 in flight each",
+        title: "CPU per echo",
+        detail: "100 clients, 10 in flight each",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::TimesLimit(1.3),
@@ -98,7 +101,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "echo-1000x1",
-        title: "CPU per echo, 1,000 clients, 1 in flight each",
+        title: "CPU per echo",
+        detail: "1,000 clients, 1 in flight each",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::TimesLimit(1.6),
@@ -109,7 +113,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "fanout-1",
-        title: "CPU per delivery, group of 1,000, 1 message outstanding",
+        title: "CPU per delivery",
+        detail: "group of 1,000, 1 message outstanding",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::TimesLimit(1.0),
@@ -120,7 +125,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "fanout-8",
-        title: "CPU per delivery, group of 1,000, 8 messages outstanding",
+        title: "CPU per delivery",
+        detail: "group of 1,000, 8 messages outstanding",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::TimesLimit(0.25),
@@ -131,7 +137,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "memory-idle",
-        title: "gateway memory per idle connection",
+        title: "gateway memory per connection",
+        detail: "idle",
         figure: Figure::Memory,
         has_limit: false,
         target: Target::AtMost(2000.0),
@@ -142,7 +149,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "memory-uid",
-        title: "gateway memory per bound uid, above the connection",
+        title: "gateway memory per bound uid",
+        detail: "above the connection",
         figure: Figure::Memory,
         has_limit: false,
         target: Target::AtMost(300.0),
@@ -153,7 +161,8 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "memory-group",
-        title: "gateway memory per joined group, above the connection",
+        title: "gateway memory per joined group",
+        detail: "above the connection",
         figure: Figure::Memory,
         has_limit: false,
         target: Target::AtMost(300.0),
@@ -164,12 +173,13 @@ pub(crate) const ROWS: [Row; 10] = [
     },
     Row {
         key: "round-trip",
-        title: "echo round trip of one client alone, p50",
+        title: "echo round trip, p50",
+        detail: "one client alone",
         figure: Figure::RoundTrip,
         has_limit: true,
-        // The target is 190 µs where the limit takes 79 µs.
-        target: Target::TimesLimit(2.4),
-        gateway_worker: Some(1.9),
+        // Not as a ratio: the limit's own time is two wake-ups, which differ tenfold between machines.
+        target: Target::AtMost(190.0),
+        gateway_worker: None,
         load: &["echo", "--conns", "1", "--window", "1"],
         full: SECONDS,
         quick: QUICK_SECONDS,
@@ -177,6 +187,7 @@ pub(crate) const ROWS: [Row; 10] = [
     Row {
         key: "connect",
         title: "CPU per connect and close",
+        detail: "64 at once",
         figure: Figure::Cpu,
         has_limit: true,
         target: Target::AtMost(40.0),

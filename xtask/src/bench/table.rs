@@ -26,7 +26,7 @@ pub(crate) fn table(results: &Results) -> String {
     for measured in &results.rows {
         let Some(row) = measured.row() else { continue };
         lines.push([
-            row.title.to_owned(),
+            format!("{}, {}", row.title, row.detail),
             measured
                 .limit
                 .map_or("–".to_owned(), |limit| figure(limit, &measured.unit)),
@@ -85,7 +85,7 @@ pub(crate) fn comparison(before: &Results, now: &Results) -> String {
 /// A figure with its unit, short.
 pub(crate) fn figure(value: f64, unit: &str) -> String {
     match unit {
-        "B" if value.abs() >= 1000.0 => format!("{:.2} KB", value / 1000.0),
+        "B" if value.abs() >= 1000.0 => figure(value / 1000.0, "KB"),
         "B" => format!("{value:.0} B"),
         _ if value >= 100.0 => format!("{value:.0} {unit}"),
         _ => format!("{value:.2} {unit}"),
@@ -96,7 +96,10 @@ pub(crate) fn figure(value: f64, unit: &str) -> String {
 pub(crate) fn target(measured: &Measured, target: Target) -> String {
     match target {
         Target::TimesLimit(times) => format!("≤ {times} × limit"),
-        Target::AtMost(most) => format!("≤ {}", figure(most, &measured.unit)),
+        Target::AtMost(most) if measured.unit == "B" && most >= 1000.0 => {
+            format!("≤ {} KB", most / 1000.0)
+        }
+        Target::AtMost(most) => format!("≤ {most} {}", measured.unit),
     }
 }
 
@@ -118,7 +121,8 @@ fn processes(measured: &Measured) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn runs(count: u16) -> String {
+/// How many runs, in words.
+pub(crate) fn runs(count: u16) -> String {
     if count == 1 {
         "1 run".to_owned()
     } else {
