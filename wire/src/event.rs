@@ -50,6 +50,10 @@ pub struct EventBatch {
     pub seq: u64,
     /// Counts the deliveries of this batch, from 1; above 1 it may have been handled before.
     pub attempt: u32,
+    /// How long the gateway waits for an ack, in milliseconds; a worker that takes longer says
+    /// `progress` every third of it. Absent where it is [`ACK_WAIT`].
+    #[serde(default = "ack_wait", skip_serializing_if = "is_ack_wait")]
+    pub ack_wait: u32,
     /// The client's address, `ip:port`; behind a trusted proxy the one that the proxy reported.
     pub remote: String,
     /// The address of the listener that took the client, `ip:port`.
@@ -76,6 +80,18 @@ pub struct EventBatch {
     /// Of `close`: how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close: Option<CloseEvent>,
+}
+
+/// How long a gateway waits for an ack unless it says otherwise, in milliseconds.
+pub const ACK_WAIT: u32 = 10_000;
+
+const fn ack_wait() -> u32 {
+    ACK_WAIT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_ack_wait(ms: &u32) -> bool {
+    *ms == ACK_WAIT
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use wire::{ClientId, Group, Uid};
+use wire::{ClientId, Group, Uid, WorkerId};
 
 use crate::{
     Error, Target,
@@ -71,6 +71,12 @@ impl Gateway {
     /// Everybody.
     pub fn all(&self) -> Target {
         Target::new(self.clone(), Ok(Whom::All))
+    }
+
+    /// The worker's id, as logs, beats and `nats micro ls` show it. Outside a worker it names this
+    /// handle and its clones.
+    pub fn worker_id(&self) -> WorkerId {
+        self.link.id
     }
 
     /// Resolves when everything that was issued before has reached the NATS server.

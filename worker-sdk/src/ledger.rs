@@ -5,10 +5,15 @@
 
 use std::{
     collections::{VecDeque, hash_map::Entry as Place},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 use wire::{Ack, AckStatus, ClientId, EventBatch};
 
 use crate::outbox;
@@ -18,9 +23,22 @@ const REMEMBERED: usize = 4096;
 /// How many bytes of acks are remembered; the oldest go first.
 const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
 
-#[derive(Default)]
 pub(crate) struct Ledger {
     book: Mutex<Book>,
+    /// The shortest wait of any gateway that was heard of, in milliseconds.
+    ack_wait: AtomicU32,
+    /// Rings when that became shorter.
+    shorter: Notify,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            book: Mutex::default(),
+            ack_wait: AtomicU32::new(wire::event::ACK_WAIT),
+            shorter: Notify::new(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +75,9 @@ pub(crate) enum Verdict {
 impl Ledger {
     /// A batch arrived.
     pub(crate) fn begin(&self, batch: &EventBatch) -> Verdict {
+        if self.ack_wait.fetch_min(batch.ack_wait, Ordering::Relaxed) > batch.ack_wait {
+            self.shorter.notify_one();
+        }
         let mut book = self.lock();
         let book = &mut *book;
         let running = Entry::Running {
@@ -111,6 +132,18 @@ impl Ledger {
             book.entries.remove(&client);
         }
         ack
+    }
+
+    /// Resolves when it is time to ask for [`Self::progress`]: twice in a third of the gateways'
+    /// `ack_wait`, since a batch is told of when it has run for a whole round.
+    pub(crate) async fn round(&self) {
+        loop {
+            let ack_wait = Duration::from_millis(self.ack_wait.load(Ordering::Relaxed).into());
+            tokio::select! {
+                () = tokio::time::sleep(ack_wait / 6) => return,
+                () = self.shorter.notified() => {}
+            }
+        }
     }
 
     /// Progress of all batches that run since before the last time this was asked.
@@ -188,6 +221,7 @@ mod tests {
             },
             seq,
             attempt,
+            ack_wait: wire::event::ACK_WAIT,
             remote: String::new(),
             local: String::new(),
             uid: None,

@@ -170,7 +170,7 @@ mod target;
 pub mod testing;
 mod worker;
 
-pub use wire::{ClientId, ConnId, GatewayId, IdError};
+pub use wire::{ClientId, ConnId, GatewayId, IdError, WorkerId};
 
 pub use self::{
     client::Client,

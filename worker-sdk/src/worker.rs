@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     task::AbortHandle,
-    time::{Instant, MissedTickBehavior, timeout_at},
+    time::{Instant, timeout_at},
 };
 use wire::{NodeState, ServiceName};
 
@@ -25,8 +25,6 @@ use crate::{
     signal,
 };
 
-/// A third of a gateway's default `ack_wait`, and a little less.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the last words have if the time is up already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -45,7 +43,6 @@ pub struct Worker {
 #[derive(Debug, Clone)]
 struct Limits {
     concurrency: usize,
-    progress_interval: Duration,
     stop_timeout: Duration,
 }
 
@@ -53,7 +50,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             concurrency: DEFAULT_CONCURRENCY,
-            progress_interval: PROGRESS_INTERVAL,
             stop_timeout: STOP_TIMEOUT,
         }
     }
@@ -72,7 +68,6 @@ impl Worker {
     /// | `NATS_CA_FILE` | | PEM certificates to trust |
     /// | `GATEBUS_PREFIX` | `gatebus` | the first tokens of every subject |
     /// | `GATEBUS_CONCURRENCY` | `1024` | how many clients' events are handled at the same time |
-    /// | `GATEBUS_PROGRESS_INTERVAL` | `3s` | see [`WorkerBuilder::progress_interval`] |
     /// | `GATEBUS_STOP_TIMEOUT` | `30s` | see [`WorkerBuilder::stop_timeout`] |
     pub fn from_env(service: impl AsRef<str>) -> Result<Self, Error> {
         Self::from_vars(service.as_ref(), &process_var)
@@ -83,9 +78,6 @@ impl Worker {
         builder.settings = Settings::from_vars(vars);
         if let Some(n) = settings::count(vars, "GATEBUS_CONCURRENCY")? {
             builder = builder.concurrency(n);
-        }
-        if let Some(time) = settings::duration(vars, "GATEBUS_PROGRESS_INTERVAL")? {
-            builder = builder.progress_interval(time);
         }
         if let Some(time) = settings::duration(vars, "GATEBUS_STOP_TIMEOUT")? {
             builder = builder.stop_timeout(time);
@@ -149,11 +141,7 @@ impl Worker {
         })
         .await?;
         let _side_jobs = [
-            tell_progress(
-                gateway.clone(),
-                desk.ledger.clone(),
-                self.limits.progress_interval,
-            ),
+            tell_progress(gateway.clone(), desk.ledger.clone()),
             tell_of_lost_gateways(desk.clone()),
         ]
         .map(AbortOnDrop);
@@ -200,13 +188,10 @@ impl Worker {
 }
 
 /// Tells gateways of batches that take long, so that they do not send them out again.
-fn tell_progress(gateway: Gateway, ledger: Arc<Ledger>, interval: Duration) -> AbortHandle {
-    let half = interval / 2;
+fn tell_progress(gateway: Gateway, ledger: Arc<Ledger>) -> AbortHandle {
     tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(half);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            ledger.round().await;
             for (client, ack) in ledger.progress() {
                 gateway.link().outbox.ack(client.gateway, Arc::new(ack));
             }
@@ -264,16 +249,6 @@ impl WorkerBuilder {
     #[must_use]
     pub fn concurrency(mut self, batches: usize) -> Self {
         self.limits.concurrency = batches.max(1);
-        self
-    }
-
-    /// A handler that takes longer tells its gateway so, at least this often. Default 3 s.
-    ///
-    /// Keep it to a third of the gateways' `ack_wait` (10 s) or less, or they send the event to
-    /// another worker as well.
-    #[must_use]
-    pub fn progress_interval(mut self, time: Duration) -> Self {
-        self.limits.progress_interval = time.max(Duration::from_millis(10));
         self
     }
 

@@ -23,8 +23,6 @@ pub(crate) struct Seat {
 
 /// The chat's events.
 pub(crate) struct Chat {
-    /// How the page tells the workers apart.
-    id: String,
     gateway: OnceLock<Gateway>,
 }
 
@@ -33,7 +31,6 @@ impl Events for Chat {
 
     async fn on_worker_start(&self, gateway: &Gateway) -> HandlerResult {
         self.gateway.get_or_init(|| gateway.clone());
-        tracing::info!(by = self.id, "the chat answers");
         Ok(())
     }
 
@@ -92,7 +89,6 @@ impl From<Error> for Trouble {
 impl Chat {
     pub(crate) fn new() -> Self {
         Self {
-            id: format!("{:012x}", rand::random::<u64>() >> 16),
             gateway: OnceLock::new(),
         }
     }
@@ -194,7 +190,12 @@ impl Chat {
     }
 
     fn say(&self, answer: &Answer<'_>) -> Message {
-        answer.by(&self.id)
+        // How the page tells the workers apart.
+        let worker = self
+            .gateway
+            .get()
+            .map(|gateway| gateway.worker_id().to_string());
+        answer.by(&worker.unwrap_or_default())
     }
 }
 

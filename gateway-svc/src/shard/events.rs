@@ -102,6 +102,7 @@ impl Shard {
             client: self.client_id(slot),
             seq: batch.seq,
             attempt: batch.attempt,
+            ack_wait: u32::try_from(self.limits.ack_wait.as_millis()).unwrap_or(u32::MAX),
             remote: client.remote.to_string(),
             local: self.locals[usize::from(client.listener)].clone(),
             uid: if client.open {

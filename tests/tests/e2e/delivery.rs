@@ -74,8 +74,7 @@ async fn a_handler_that_takes_longer_than_ack_wait_is_not_redelivered() {
         .await;
     let journal = Journal::new();
     // Another worker that could take a second delivery.
-    let patient =
-        |name| Worker::with(&nats, &journal, name).env("GATEBUS_PROGRESS_INTERVAL", "300ms");
+    let patient = |name| Worker::with(&nats, &journal, name);
     let _one = patient("one").start().await;
     let _other = patient("other").start().await;
     let mut client = Client::connect(&gateway).await;

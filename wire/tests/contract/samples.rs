@@ -81,6 +81,7 @@ fn batch() -> EventBatch {
         client: client(),
         seq: 1,
         attempt: 1,
+        ack_wait: wire::event::ACK_WAIT,
         remote: "203.0.113.9:51234".to_owned(),
         local: "10.0.0.1:7272".to_owned(),
         uid: None,
@@ -148,6 +149,15 @@ pub(crate) fn events() -> Vec<Sample<EventBatch>> {
             EventBatch {
                 seq: 3,
                 attempt: 2,
+                messages: vec![text("hello")],
+                ..batch()
+            },
+        ),
+        (
+            "message_soon",
+            EventBatch {
+                seq: 3,
+                ack_wait: 1500,
                 messages: vec![text("hello")],
                 ..batch()
             },

@@ -173,6 +173,7 @@ pub(crate) fn event() -> impl Strategy<Value = EventBatch> {
                 client,
                 seq,
                 attempt,
+                ack_wait: attempt.rotate_left(7),
                 remote,
                 local,
                 uid,

@@ -92,6 +92,7 @@ fn batch(messages: &[&str]) -> EventBatch {
         client: "0a1b2c3d4e5f00c0ffee".parse().unwrap(),
         seq: 1,
         attempt: 1,
+        ack_wait: wire::event::ACK_WAIT,
         remote: String::new(),
         local: String::new(),
         uid: None,

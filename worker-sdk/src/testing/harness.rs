@@ -321,6 +321,7 @@ impl<E: Events> Harness<E> {
                 client,
                 seq: seat.seq,
                 attempt: 1,
+                ack_wait: wire::event::ACK_WAIT,
                 remote: REMOTE.to_owned(),
                 local: LOCAL.to_owned(),
                 uid: seat.uid.clone(),

@@ -49,6 +49,7 @@ impl Fake {
             client,
             seq,
             attempt,
+            ack_wait: u32::try_from(SOON.as_millis()).expect("short") * 3,
             remote: "192.0.2.1:1".into(),
             local: "192.0.2.2:2".into(),
             uid: None,

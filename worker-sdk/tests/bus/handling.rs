@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use wire::AckStatus;
 use worker_sdk::{Client, Events, HandlerResult, Message};
 
-use crate::fake::{Fake, Running, SOON};
+use crate::fake::{Fake, Running};
 
 /// Each message waits for a permit.
 struct Gate {
@@ -43,7 +43,7 @@ async fn a_long_handler_tells_of_its_progress_and_a_repeated_batch_runs_once() {
     let server = Nats::start().await;
     let mut gateway = Fake::start(&server).await;
     let (gate, permits, runs) = gate();
-    let worker = Running::start_as(&server, gate, |b| b.progress_interval(SOON)).await;
+    let worker = Running::start(&server, gate).await;
 
     gateway.send(1, 7, 1, "hello").await;
     let ack = gateway.ack().await;
