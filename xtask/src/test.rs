@@ -128,8 +128,9 @@ impl Test {
         } else {
             format!(", skipped: {}", skipped.join(", "))
         };
+        let steps = if passed == 1 { "step" } else { "steps" };
         println!(
-            "── {passed} steps passed in {:.0} s{skipped}",
+            "── {passed} {steps} passed in {:.0} s{skipped}",
             begin.elapsed().as_secs_f64()
         );
         Ok(())

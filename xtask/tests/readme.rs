@@ -1,0 +1,147 @@
+//! The README tells the truth about what can be looked up.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What stands between two marks, as often as they come.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+    text.split(from)
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(to)?.0))
+        .collect()
+}
+
+/// The anchor that a heading gets on a web page.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>()
+        .trim()
+        .to_lowercase()
+        .replace(' ', "-")
+}
+
+#[test]
+fn the_table_of_options_is_the_gateways_own() {
+    let source = read("gateway-svc/src/config.rs");
+    let readme = read("README.md");
+    let mut known = BTreeSet::new();
+    for argument in between(&source, "#[arg(", ")]\n") {
+        let [variable] = between(argument, "env = \"", "\"")[..] else {
+            continue;
+        };
+        known.insert(variable.to_owned());
+        let start = format!("| `{variable}` | ");
+        let row = readme.lines().find(|line| line.contains(&start));
+        let row = row.unwrap_or_else(|| panic!("{variable} has no row in the README"));
+        for default in between(argument, "default_value = \"", "\"") {
+            assert!(
+                row.contains(&format!("| `{default}` |")),
+                "{variable} has the default {default}: {row}"
+            );
+        }
+    }
+    assert!(
+        known.len() > 20,
+        "the options are not found any more: {known:?}"
+    );
+    for row in readme.lines().filter(|line| line.starts_with("| `--")) {
+        let flag_and_variable: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        let variable = flag_and_variable[1];
+        assert!(known.contains(variable), "the gateway has no {variable}");
+        let flag = variable
+            .trim_start_matches("GATEBUS_")
+            .replace("NATS_URL", "NATS")
+            .replace('_', "-");
+        assert_eq!(flag_and_variable[0], format!("--{}", flag.to_lowercase()));
+    }
+}
+
+#[test]
+fn every_metric_of_the_readme_is_one_of_the_gateways() {
+    let source = read("gateway-svc/src/metrics.rs");
+    let readme = read("README.md");
+    let (_, section) = readme
+        .split_once("\n## Metrics\n")
+        .expect("a section about metrics");
+    let (section, _) = section.split_once("\n## ").expect("a section behind it");
+    let mut count = 0;
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cell = row
+            .trim_start_matches("| ")
+            .split_once(" | ")
+            .expect("two cells")
+            .0;
+        for metric in cell.split(", ") {
+            let name = metric
+                .trim_matches('`')
+                .split('{')
+                .next()
+                .unwrap_or_default();
+            let name = name.trim_end_matches("_total").trim_end_matches("_bytes");
+            assert!(
+                source.contains(&format!("\"{name}\"")),
+                "the gateway has no metric {name}"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 15, "the metrics are not found any more");
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    for page in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "subjects.md",
+    ] {
+        for link in between(&read(page), "](", ")") {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = if path.is_empty() { page } else { path };
+            assert!(root().join(path).exists(), "{page} links to {link}");
+            let found = heading.is_empty()
+                || read(path)
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line.trim_start_matches('#')) == heading);
+            assert!(
+                found,
+                "{page} links to {link}, and there is no such heading"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_commands_that_are_named_exist() {
+    let main = read("xtask/src/main.rs");
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        for command in between(&read(page), "cargo xtask ", "\n") {
+            let name: String = command
+                .chars()
+                .take_while(char::is_ascii_lowercase)
+                .collect();
+            let mut variant = name.clone();
+            variant[..1].make_ascii_uppercase();
+            assert!(
+                main.contains(&format!("    {variant}(")),
+                "{page} names `cargo xtask {name}`"
+            );
+        }
+    }
+}
