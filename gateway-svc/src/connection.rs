@@ -29,9 +29,11 @@ use wire::{CloseCode, Payload};
 use crate::{
     dispatch::Millis,
     mailbox::{Full, Mailbox},
-    process::Seat,
 };
 
+/// How long a closing connection may take: without a byte of progress, and at all.
+const CLOSE_STALL_MS: Millis = 5_000;
+const CLOSE_TIMEOUT_MS: Millis = 30_000;
 /// What the codec keeps per connection, and reads at a time from what we read from the socket.
 const CODEC_BUFFER: usize = 128;
 
@@ -57,21 +59,23 @@ enum Phase {
     Open,
     /// The last word is in the mailbox; then we wait for the client to end it.
     Closing {
+        /// Starts anew while the client takes what is left.
         since: Millis,
+        until: Millis,
         shut: bool,
     },
 }
 
 /// The socket and its state.
 pub(crate) struct Connection {
-    _seat: Seat,
     stream: TcpStream,
     /// Made when the client first speaks: many only listen.
     codec: Option<Box<WebSocketContext>>,
     max_message: usize,
     mailbox: Mailbox,
-    /// Read from the socket, and not parsed while the client's events wait.
-    unread: Bytes,
+    /// Read from the socket, and not parsed while the client's events wait. Where it is empty, what
+    /// the codec holds is still to be parsed.
+    unread: Option<Box<Bytes>>,
     waker: Option<Waker>,
     phase: Phase,
     /// Not read for now: its events wait.
@@ -90,21 +94,14 @@ impl Connection {
         stream: TcpStream,
         beyond: BytesMut,
         max_message: usize,
-        seat: Seat,
         now: Millis,
     ) -> Self {
         Self {
-            _seat: seat,
             stream,
             codec: None,
             max_message,
             mailbox: Mailbox::default(),
-            // an empty buffer would keep the handshake's memory
-            unread: if beyond.is_empty() {
-                Bytes::new()
-            } else {
-                beyond.freeze()
-            },
+            unread: (!beyond.is_empty()).then(|| Box::new(beyond.freeze())),
             waker: None,
             phase: Phase::Open,
             paused: false,
@@ -120,11 +117,11 @@ impl Connection {
         matches!(self.phase, Phase::Open)
     }
 
-    /// Since when it is closing.
-    pub(crate) const fn closing_since(&self) -> Option<Millis> {
+    /// Whether it is closing and has not come to its end in time.
+    pub(crate) const fn is_overdue(&self, now: Millis) -> bool {
         match self.phase {
-            Phase::Open => None,
-            Phase::Closing { since, .. } => Some(since),
+            Phase::Open => false,
+            Phase::Closing { since, until, .. } => now >= until || now >= since + CLOSE_STALL_MS,
         }
     }
 
@@ -151,9 +148,10 @@ impl Connection {
         for frame in last {
             self.mailbox.force(frame);
         }
-        self.unread = Bytes::new();
+        self.unread = None;
         self.phase = Phase::Closing {
             since: now,
+            until: now + CLOSE_TIMEOUT_MS,
             shut: false,
         };
         self.wake();
@@ -177,7 +175,7 @@ impl Connection {
     }
 
     /// Writes the mailbox as far as the socket takes it. What is left is for the task.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, now: Millis) -> io::Result<()> {
         if self.blocked {
             return Ok(());
         }
@@ -189,11 +187,15 @@ impl Connection {
                 many => stream.try_write_vectored(many),
             })?;
         self.blocked = !all;
+        if let Phase::Closing { since, shut, .. } = &mut self.phase {
+            // it took something, so it is still there
+            *since = now;
+            if all && !std::mem::replace(shut, true) {
+                SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+            }
+        }
         if self.blocked {
             self.wake();
-        } else if let Phase::Closing { since, shut: false } = self.phase {
-            self.phase = Phase::Closing { since, shut: true };
-            SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
         }
         Ok(())
     }
@@ -208,6 +210,7 @@ impl Connection {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
         limit: usize,
+        now: Millis,
         mut take: impl FnMut(Input) -> ControlFlow<()>,
     ) -> Poll<()> {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
@@ -218,7 +221,7 @@ impl Connection {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {
                     self.blocked = false;
-                    if self.flush().is_err() {
+                    if self.flush(now).is_err() {
                         let _ = take(Input::Cut);
                         return Poll::Ready(());
                     }
@@ -229,12 +232,13 @@ impl Connection {
                 }
             }
         }
-        if !self.unread.is_empty() && !self.paused {
-            let unread = std::mem::take(&mut self.unread);
-            if let Some(left) = self.parse(&unread, limit, &mut take) {
-                self.unread = unread.slice(left..);
-                return Poll::Pending;
-            }
+        if !self.paused
+            && let Some(unread) = self.unread.take()
+            && self.is_open()
+            && let Some(left) = self.parse(&unread, limit, &mut take)
+        {
+            self.unread = Some(Box::new(unread.slice(left..)));
+            return Poll::Pending;
         }
         while !self.paused {
             let mut buf = ReadBuf::new(scratch);
@@ -243,10 +247,17 @@ impl Connection {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     let _ = take(Input::Life);
                     // a client that we are done with may say what it wants
-                    if self.is_open()
-                        && let Some(left) = self.parse(buf.filled(), limit, &mut take)
-                    {
-                        self.unread = Bytes::copy_from_slice(&buf.filled()[left..]);
+                    if !self.is_open() {
+                        continue;
+                    }
+                    if let Some(left) = self.parse(buf.filled(), limit, &mut take) {
+                        let unread = Bytes::copy_from_slice(&buf.filled()[left..]);
+                        self.unread = Some(Box::new(unread));
+                        return Poll::Pending;
+                    }
+                    if self.has_mail() {
+                        // our answers should go out before more are made
+                        cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                 }
@@ -275,6 +286,7 @@ impl Connection {
             mailbox: &mut self.mailbox,
             limit,
             full: false,
+            last: false,
         };
         loop {
             let input = match codec.read(&mut feed) {
@@ -286,6 +298,7 @@ impl Connection {
                 Ok(Message::Binary(bytes)) => Input::Message(Payload::Binary(bytes)),
                 Ok(Message::Close(frame)) => {
                     // the codec's answer is on its way as soon as it is asked to write
+                    feed.last = true;
                     let _ = codec.flush(&mut feed);
                     let (code, reason) = frame.map_or((1005, String::new()), |f| {
                         (f.code.into(), f.reason.as_str().to_owned())
@@ -296,6 +309,7 @@ impl Connection {
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     if feed.full {
                         let _ = take(Input::Slow);
+                        return Some(feed.at);
                     }
                     return None;
                 }
@@ -329,6 +343,8 @@ struct Feed<'a> {
     limit: usize,
     /// The client does not read our answers.
     full: bool,
+    /// The answer is the last: it goes whatever waits.
+    last: bool,
 }
 
 impl Read for Feed<'_> {
@@ -346,10 +362,12 @@ impl Read for Feed<'_> {
 
 impl Write for Feed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.full |= self
-            .mailbox
-            .push(Bytes::copy_from_slice(bytes), self.limit)
-            .is_err();
+        let answer = Bytes::copy_from_slice(bytes);
+        if self.last {
+            self.mailbox.force(answer);
+        } else {
+            self.full |= self.mailbox.push(answer, self.limit).is_err();
+        }
         Ok(bytes.len())
     }
 

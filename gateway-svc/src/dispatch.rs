@@ -87,6 +87,8 @@ pub(crate) struct Dispatch {
     bytes: usize,
     seq: u64,
     attempt: u32,
+    /// Deliveries that a worker, not the link, is to blame for.
+    tries: u32,
     /// Events at the queue's head that are in flight.
     batch: u32,
     /// Busy answers to this batch so far.
@@ -103,6 +105,7 @@ impl Default for Dispatch {
             bytes: 0,
             seq: 0,
             attempt: 0,
+            tries: 0,
             batch: 0,
             busy: 0,
             state: State::Idle,
@@ -130,7 +133,8 @@ impl Dispatch {
 
     /// Takes the run of same-kind events at the head as the next batch, if none is in flight.
     /// True: the batch is ready to be sent.
-    pub(crate) fn begin(&mut self) -> bool {
+    /// A batch of several messages has at most `most` bytes of them.
+    pub(crate) fn begin(&mut self, most: usize) -> bool {
         if self.state != State::Idle {
             return false;
         }
@@ -147,7 +151,7 @@ impl Dispatch {
                 .skip(1)
                 .take_while(|e| {
                     bytes += e.size();
-                    e.kind() == EventKind::Message && bytes <= MOST_BYTES
+                    e.kind() == EventKind::Message && bytes <= most
                 })
                 .count(),
             _ => 0,
@@ -155,6 +159,7 @@ impl Dispatch {
         self.batch = u32::try_from(run + 1).expect("a batch is short");
         self.seq += 1;
         self.attempt = 1;
+        self.tries = 1;
         self.busy = 0;
         self.refused = None;
         self.state = State::Ready;
@@ -175,6 +180,22 @@ impl Dispatch {
             attempt: self.attempt,
             queue: &self.queue,
             len: self.batch as usize,
+        }
+    }
+
+    /// The ready batch is too large as it is: the next smaller one that makes sense. False: there
+    /// is none.
+    pub(crate) fn shrink(&mut self) -> bool {
+        if self.batch > 1 {
+            self.batch = self.batch.div_ceil(2);
+            return true;
+        }
+        match self.queue.front_mut() {
+            Some(Event::Close(close)) if !close.groups.is_empty() => {
+                close.groups.clear();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -213,12 +234,13 @@ impl Dispatch {
         }
         self.refused = None;
         self.state = State::Paused;
-        if self.attempt >= max_attempts {
+        if self.tries >= max_attempts {
             // the events behind it were not even tried: they go on as a batch of their own
             self.batch = 1;
             return Retry::GiveUp;
         }
         self.attempt += 1;
+        self.tries += 1;
         Retry::Paused
     }
 
@@ -250,13 +272,18 @@ impl Dispatch {
         matches!(self.state, State::Sent { .. })
     }
 
+    /// Whether the batch waits for a worker to show.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.state == State::Parked
+    }
+
     /// Whether the batch waits for the end of a pause.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == State::Paused
     }
 
-    /// The link was lost and is back: what was sent may never have arrived, or its ack. The time
-    /// without a link is not held against the workers. True: a batch is ready to be sent.
+    /// The link was lost and is back: what was sent may never have arrived, or its ack. Neither that
+    /// delivery nor the time without a link is held against the workers. True: a batch is ready to be sent.
     pub(crate) fn relink(&mut self, now: Millis) -> bool {
         self.wait_anew(now);
         if let State::Sent { .. } = self.state {
@@ -283,10 +310,11 @@ impl Dispatch {
     ) -> Due {
         match (self.state, self.refused) {
             (State::Sent { since }, _) if now.saturating_sub(since) >= ack_wait => {
-                if self.attempt >= max_attempts {
+                if self.tries >= max_attempts {
                     return Due::GiveUp;
                 }
                 self.attempt += 1;
+                self.tries += 1;
                 self.refused = None;
                 self.state = State::Ready;
                 Due::Again
@@ -360,15 +388,15 @@ mod tests {
     fn only_one_batch_is_in_flight_and_the_next_gathers_meanwhile() {
         let mut d = Dispatch::default();
         d.push(Event::Connect);
-        assert!(d.begin());
+        assert!(d.begin(MOST_BYTES));
         for text in ["a", "b", "c"] {
             d.push(message(text));
-            assert!(!d.begin(), "one is in flight");
+            assert!(!d.begin(MOST_BYTES), "one is in flight");
         }
         d.sent(0);
         assert!(d.is_in_flight(1, 1));
         d.done();
-        assert!(d.begin());
+        assert!(d.begin(MOST_BYTES));
         assert_eq!(texts(&d), ["a", "b", "c"]);
         assert_eq!((d.batch().seq, d.batch().attempt), (2, 1));
     }
@@ -383,11 +411,11 @@ mod tests {
             reason: String::new(),
             groups: vec![],
         })));
-        d.begin();
+        d.begin(MOST_BYTES);
         assert_eq!(texts(&d), ["a"]);
         d.sent(0);
         d.done();
-        d.begin();
+        d.begin(MOST_BYTES);
         assert_eq!(d.batch().kind, EventKind::Close);
     }
 
@@ -398,7 +426,7 @@ mod tests {
         d.push(message(&big));
         d.push(message("0123456789"));
         d.push(message("over"));
-        d.begin();
+        d.begin(MOST_BYTES);
         assert_eq!(d.batch().events().len(), 2);
         assert!(d.is_full());
         d.sent(0);
@@ -410,7 +438,7 @@ mod tests {
     fn a_late_ack_of_an_old_attempt_is_not_in_flight() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         assert_eq!(d.due(9_999, 10_000, 30_000, 5), Due::Nothing);
         assert_eq!(d.due(10_000, 10_000, 30_000, 5), Due::Again);
@@ -421,10 +449,41 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_is_too_large_shrinks_to_one_event() {
+        let mut d = Dispatch::default();
+        for text in ["a", "b", "c"] {
+            d.push(message(text));
+        }
+        d.begin(MOST_BYTES);
+        assert!(d.shrink());
+        assert_eq!(texts(&d), ["a", "b"]);
+        assert!(d.shrink() && !d.shrink());
+        assert_eq!(texts(&d), ["a"]);
+        d.sent(0);
+        d.done();
+        assert!(d.begin(1), "one message goes whatever the limit");
+        assert_eq!(texts(&d), ["b"]);
+    }
+
+    #[test]
+    fn a_lost_link_is_not_an_attempt_of_a_worker() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin(MOST_BYTES);
+        for now in 0..10 {
+            d.sent(now);
+            assert!(d.relink(now));
+        }
+        assert_eq!(d.batch().attempt, 11);
+        d.sent(10);
+        assert_eq!(d.due(20, 10, 30, 2), Due::Again);
+    }
+
+    #[test]
     fn progress_starts_the_wait_anew() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         d.progress(8_000);
         assert_eq!(d.due(17_999, 10_000, 30_000, 5), Due::Nothing);
@@ -436,20 +495,20 @@ mod tests {
         let mut d = Dispatch::default();
         d.push(message("a"));
         d.push(Event::Connect);
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         assert_eq!(d.due(10, 10, 30, 2), Due::Again);
         d.sent(10);
         assert_eq!(d.due(20, 10, 30, 2), Due::GiveUp);
         d.done();
-        assert!(d.begin(), "the next event goes on");
+        assert!(d.begin(MOST_BYTES), "the next event goes on");
     }
 
     #[test]
     fn no_worker_does_not_count_as_an_attempt_and_ends_after_worker_wait() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         for now in [0, 100, 29_000] {
             d.sent(now);
             d.park(now);
@@ -468,7 +527,7 @@ mod tests {
         for text in ["a", "b", "c"] {
             d.push(message(text));
         }
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         assert_eq!(d.retry(1, 5), Retry::Paused);
         assert_eq!(texts(&d), ["b", "c"]);
@@ -476,14 +535,14 @@ mod tests {
         assert_eq!((d.batch().seq, d.batch().attempt), (1, 2));
         d.sent(1);
         assert_eq!(d.retry(2, 5), Retry::Done);
-        assert!(d.is_empty() && !d.begin());
+        assert!(d.is_empty() && !d.begin(MOST_BYTES));
     }
 
     #[test]
     fn busy_is_not_an_attempt() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         assert_eq!(d.busy(), 1);
         assert!(d.resume());
@@ -496,7 +555,7 @@ mod tests {
     fn time_without_a_link_is_not_time_without_a_worker() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         d.sent(0);
         d.park(0);
         assert!(!d.relink(40_000), "it still waits for a worker");
@@ -508,7 +567,7 @@ mod tests {
     fn what_was_sent_over_a_lost_link_goes_again_and_says_so() {
         let mut d = Dispatch::default();
         d.push(message("a"));
-        d.begin();
+        d.begin(MOST_BYTES);
         assert!(d.relink(0), "it was never sent");
         assert_eq!(d.batch().attempt, 1);
         d.sent(0);

@@ -13,7 +13,7 @@ use tracing::info;
 use crate::{
     admin,
     config::Config,
-    link::{Dialer, client_config},
+    link::{Dialer, Talk, client_config},
     listen::ListenUrl,
     metrics::Metrics,
     process::Process,
@@ -108,6 +108,7 @@ impl Gateway {
                     credentials: self.config.credentials.clone(),
                     tls: self.tls.clone(),
                     name: format!("gatebus gateway {}", process.shard(number).gateway),
+                    talk: Talk::default(),
                 },
                 drain: drain.clone(),
             };

@@ -9,6 +9,8 @@
 //! What was written before a loss may or may not have arrived. The shard knows what needs an ack.
 
 mod dial;
+mod proto;
+mod wire;
 
 use std::{
     future::Future,
@@ -18,37 +20,49 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use bytestring::ByteString;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
-use watermelon_net::StreamingConnection;
-use watermelon_proto::{
-    MessageBase, ServerMessage, Subject, headers::HeaderMap, proto::ClientOp, proto::ServerOp,
-};
 
-use self::dial::Socket;
-pub(crate) use self::dial::{Dialer, Established, client_config};
+use self::{dial::Established, proto::ServerOp, wire::Wire};
+pub(crate) use self::{
+    dial::{Dialer, Talk, client_config},
+    proto::Message,
+};
 
 /// How often a quiet link asks whether the server is there. The server's own default is minutes,
 /// and until a dead peer is noticed its messages vanish without a word.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// After so many unanswered pings the connection is given up.
 const PING_MISSES: u32 = 2;
-/// Above this nothing more is put in before the server has taken some.
+/// Above this no more events are put in before the server has taken some.
 const MOST_UNWRITTEN: usize = 4 * 1024 * 1024;
+/// Above this nothing at all is put in: a server that takes nothing must not cost our memory.
+const MOST_WAITING: usize = 16 * 1024 * 1024;
+/// A connection that dies younger than this makes the next one wait.
+const YOUNG: Duration = Duration::from_secs(5);
 
 /// What happens to a link.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// There is a connection: subscribe now. `max_payload` is the server's.
-    Up { max_payload: usize },
+    /// There is a connection: subscribe now, then [`Link::flush`].
+    Up,
     /// The server has heard everything since [`LinkEvent::Up`].
     Ready,
     /// A message, in order.
-    Message(Box<ServerMessage>),
+    Message(Message),
     /// The connection is lost.
     Down,
+}
+
+/// Why a message was not put in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// There is no connection.
+    Down,
+    /// Larger than the server takes: it would close the connection.
+    TooLarge,
+    /// The server takes nothing, and enough waits already.
+    Full,
 }
 
 enum Phase {
@@ -57,12 +71,15 @@ enum Phase {
 }
 
 struct Up {
-    conn: StreamingConnection<Socket>,
+    wire: Wire,
     ready: bool,
     /// PONGs that were asked for; the first is the round trip behind the subscriptions.
     pongs_due: u32,
-    unwritten: usize,
+    max_payload: usize,
     server: String,
+    since: Instant,
+    /// What the server complained of last: why it then closes the connection.
+    complaint: Option<String>,
 }
 
 /// The connection and its life.
@@ -70,6 +87,11 @@ pub(crate) struct Link {
     dialer: Arc<Dialer>,
     phase: Phase,
     ping: Interval,
+    /// Connections in a row that died young.
+    young: u32,
+    /// Complaints that were not told, since one was.
+    untold: u64,
+    told: Option<Instant>,
 }
 
 impl Link {
@@ -78,10 +100,14 @@ impl Link {
         let dialer = Arc::new(dialer);
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let phase = Phase::Dialing(Box::pin(dialer.clone().dial(Duration::ZERO)));
         Self {
-            phase: Phase::Dialing(Box::pin(dialer.clone().dial())),
             dialer,
+            phase,
             ping,
+            young: 0,
+            untold: 0,
+            told: None,
         }
     }
 
@@ -92,69 +118,62 @@ impl Link {
 
     /// Whether the server keeps up with what is put in.
     pub(crate) fn has_room(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up) if up.unwritten < MOST_UNWRITTEN)
+        matches!(&self.phase, Phase::Up(up) if up.wire.writer.bytes().len() < MOST_UNWRITTEN)
     }
 
-    /// Whether everything has been written.
+    /// Whether everything has been written, and the server has heard it.
     pub(crate) fn is_flushed(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up) if !up.conn.may_write() && up.pongs_due == 0)
+        matches!(&self.phase, Phase::Up(up) if up.wire.writer.bytes().is_empty() && up.pongs_due == 0)
+    }
+
+    /// The server's limit for a payload, if there is a connection.
+    pub(crate) fn max_payload(&self) -> Option<usize> {
+        match &self.phase {
+            Phase::Up(up) => Some(up.max_payload),
+            Phase::Dialing(_) => None,
+        }
     }
 
     /// Asks for a round trip; [`Self::is_flushed`] tells when it is over.
     pub(crate) fn flush(&mut self) {
         if let Phase::Up(up) = &mut self.phase {
             up.pongs_due += 1;
-            up.conn.enqueue_write_op(&ClientOp::Ping);
+            up.wire.writer.ping();
         }
     }
 
-    /// Puts a message in. Lost if there is no connection.
+    /// Puts a message in.
     pub(crate) fn publish(
         &mut self,
-        subject: ByteString,
-        reply: Option<ByteString>,
-        payload: Bytes,
-    ) {
+        subject: impl AsRef<[u8]>,
+        reply: Option<&[u8]>,
+        payload: &[u8],
+    ) -> Result<(), Unsent> {
         let Phase::Up(up) = &mut self.phase else {
-            return;
+            return Err(Unsent::Down);
         };
-        up.unwritten += subject.len() + reply.as_ref().map_or(0, |r| r.len()) + payload.len() + 16;
-        up.conn.enqueue_write_op(&ClientOp::Publish {
-            message: MessageBase {
-                subject: Subject::from_dangerous_value(subject),
-                reply_subject: reply.map(Subject::from_dangerous_value),
-                headers: HeaderMap::new(),
-                payload,
-            },
-        });
+        if payload.len() > up.max_payload {
+            return Err(Unsent::TooLarge);
+        }
+        if up.wire.writer.bytes().len() > MOST_WAITING {
+            return Err(Unsent::Full);
+        }
+        up.wire.writer.publish(subject.as_ref(), reply, payload);
+        Ok(())
     }
 
     /// Subscribes under a number of the shard's choice.
-    pub(crate) fn subscribe(&mut self, sid: u64, subject: String) {
-        let Phase::Up(up) = &mut self.phase else {
-            return;
-        };
-        up.conn.enqueue_write_op(&ClientOp::Subscribe {
-            id: sid.into(),
-            subject: Subject::from_dangerous_value(subject.into()),
-            queue_group: None,
-        });
+    pub(crate) fn subscribe(&mut self, sid: u64, subject: &str) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.wire.writer.subscribe(sid, subject);
+        }
     }
 
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&mut self, sid: u64) {
-        let Phase::Up(up) = &mut self.phase else {
-            return;
-        };
-        up.conn.enqueue_write_op(&ClientOp::Unsubscribe {
-            id: sid.into(),
-            max_messages: None,
-        });
-    }
-
-    /// The subscriptions are in: asks for the round trip that makes the link ready.
-    pub(crate) fn subscribed(&mut self) {
-        self.flush();
+        if let Phase::Up(up) = &mut self.phase {
+            up.wire.writer.unsubscribe(sid);
+        }
     }
 
     /// What happens next.
@@ -166,37 +185,50 @@ impl Link {
                         return Poll::Pending;
                     };
                     let Established {
-                        conn,
+                        wire,
                         max_payload,
                         server,
                     } = established;
-                    info!(%server, "connected to NATS");
+                    if self.young == 0 {
+                        info!(%server, "connected to NATS");
+                        self.dialer.talk.reset();
+                    }
                     self.ping.reset();
                     self.phase = Phase::Up(Box::new(Up {
-                        conn,
+                        wire,
                         ready: false,
                         pongs_due: 0,
-                        unwritten: 0,
+                        max_payload,
                         server,
+                        since: Instant::now(),
+                        complaint: None,
                     }));
-                    return Poll::Ready(LinkEvent::Up { max_payload });
+                    return Poll::Ready(LinkEvent::Up);
                 }
-                Phase::Up(up) => match up.conn.poll_read_next(cx) {
+                Phase::Up(up) => match up.wire.poll_next(cx) {
                     Poll::Pending => {
                         if self.ping.poll_tick(cx).is_pending() {
                             return Poll::Pending;
+                        }
+                        if up.since.elapsed() >= YOUNG {
+                            self.young = 0;
                         }
                         if up.pongs_due > PING_MISSES {
                             return Poll::Ready(self.lost("it does not answer"));
                         }
                         self.flush();
                     }
+                    Poll::Ready(Ok(ServerOp::Error(says))) => {
+                        if let Some(why) = self.complained(says) {
+                            return Poll::Ready(self.lost(&why));
+                        }
+                    }
                     Poll::Ready(Ok(op)) => {
                         if let Some(event) = up.handle(op) {
                             return Poll::Ready(event);
                         }
                     }
-                    Poll::Ready(Err(e)) => return Poll::Ready(self.lost(&error_text(&e))),
+                    Poll::Ready(Err(e)) => return Poll::Ready(self.lost(&e.to_string())),
                 },
             }
         }
@@ -204,31 +236,56 @@ impl Link {
 
     /// Writes what was put in, as far as the server takes it.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Option<LinkEvent> {
-        loop {
-            let Phase::Up(up) = &mut self.phase else {
-                return None;
-            };
-            if !up.conn.may_write() {
-                up.unwritten = 0;
-                // plain TCP has nothing to flush, and TLS flushes what it can
-                return match up.conn.may_flush().then(|| up.conn.poll_flush(cx)) {
-                    Some(Poll::Ready(Err(e))) => Some(self.lost(&e.to_string())),
-                    _ => None,
-                };
-            }
-            match up.conn.poll_write_next(cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Ok(n)) => up.unwritten = up.unwritten.saturating_sub(n),
-                Poll::Ready(Err(e)) => return Some(self.lost(&e.to_string())),
-            }
+        let Phase::Up(up) = &mut self.phase else {
+            return None;
+        };
+        match up.wire.poll_write(cx) {
+            Poll::Pending | Poll::Ready(Ok(())) => None,
+            Poll::Ready(Err(e)) => Some(self.lost(&e.to_string())),
         }
+    }
+
+    /// The server complains. `Some`: without that this link is of no use.
+    fn complained(&mut self, says: String) -> Option<String> {
+        let Phase::Up(up) = &mut self.phase else {
+            return None;
+        };
+        let subscription = says.strip_prefix("Permissions Violation for Subscription to ");
+        match subscription {
+            // discovery by `nats micro` is a comfort that an allow-list may leave out
+            Some(subject) if subject.starts_with("\"$SRV.") => {
+                debug!(says, "the NATS server refuses a subscription");
+                return None;
+            }
+            Some(_) => return Some(says),
+            None => {}
+        }
+        self.untold += 1;
+        if self
+            .told
+            .is_none_or(|at| at.elapsed() >= Duration::from_secs(1))
+        {
+            error!(says, server = %up.server, times = self.untold, "the NATS server complains");
+            self.told = Some(Instant::now());
+            self.untold = 0;
+        }
+        up.complaint = Some(says);
+        None
     }
 
     fn lost(&mut self, why: &str) -> LinkEvent {
         if let Phase::Up(up) = &self.phase {
-            warn!(server = %up.server, why, "lost the connection to NATS");
+            if up.since.elapsed() >= YOUNG {
+                self.young = 0;
+            }
+            let why = up.complaint.as_deref().unwrap_or(why);
+            if self.young == 0 || self.dialer.talk.may_speak() {
+                warn!(server = %up.server, why, "lost the connection to NATS");
+            }
+            self.young = self.young.saturating_add(1);
         }
-        self.phase = Phase::Dialing(Box::pin(self.dialer.clone().dial()));
+        let pause = dial::pause_after(self.young.saturating_sub(1));
+        self.phase = Phase::Dialing(Box::pin(self.dialer.clone().dial(pause)));
         LinkEvent::Down
     }
 }
@@ -236,36 +293,16 @@ impl Link {
 impl Up {
     fn handle(&mut self, op: ServerOp) -> Option<LinkEvent> {
         match op {
-            ServerOp::Message { message } => Some(LinkEvent::Message(Box::new(message))),
+            ServerOp::Message(message) => Some(LinkEvent::Message(message)),
             ServerOp::Ping => {
-                self.conn.enqueue_write_op(&ClientOp::Pong);
+                self.wire.writer.pong();
                 None
             }
             ServerOp::Pong => {
                 self.pongs_due = self.pongs_due.saturating_sub(1);
                 (!std::mem::replace(&mut self.ready, true)).then_some(LinkEvent::Ready)
             }
-            ServerOp::Info { .. } | ServerOp::Success => None,
-            ServerOp::Error { error } => {
-                match error.is_fatal() {
-                    Some(true) => {
-                        debug!(%error, "the NATS server is about to close the connection");
-                    }
-                    _ => error!(%error, server = %self.server, "the NATS server refused something"),
-                }
-                None
-            }
+            ServerOp::Error(_) | ServerOp::Other => None,
         }
     }
-}
-
-/// An error with what caused it, on one line.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -7,6 +7,8 @@ use std::{
 
 use bytes::Bytes;
 
+/// What a frame takes beside its bytes: many small ones are no less of a burden.
+const FRAME: usize = size_of::<Bytes>();
 /// How many frames share one write.
 const MOST_SLICES: usize = 64;
 
@@ -16,7 +18,7 @@ pub(crate) struct Mailbox {
     frames: VecDeque<Bytes>,
     /// How much of the head is written.
     written: usize,
-    /// What waits, in bytes.
+    /// What waits, in bytes, with what the queue itself takes.
     bytes: usize,
 }
 
@@ -28,7 +30,7 @@ impl Mailbox {
     /// Adds a frame. A frame that would bring it over `limit` is not taken, but an empty mailbox
     /// takes a frame of any size: what is sent to a client may be larger than its mailbox.
     pub(crate) fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
-        if self.bytes > 0 && self.bytes + frame.len() > limit {
+        if self.bytes > 0 && self.bytes + frame.len() + FRAME > limit {
             return Err(Full);
         }
         self.force(frame);
@@ -37,7 +39,7 @@ impl Mailbox {
 
     /// Adds a frame whatever the limit: the last word to a client.
     pub(crate) fn force(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
+        self.bytes += frame.len() + FRAME;
         self.frames.push_back(frame);
     }
 
@@ -45,9 +47,9 @@ impl Mailbox {
     pub(crate) fn push_dropping_oldest(&mut self, frame: Bytes, limit: usize) -> usize {
         let first = usize::from(self.written > 0);
         let mut dropped = 0;
-        while self.bytes + frame.len() > limit && self.frames.len() > first {
+        while self.bytes + frame.len() + FRAME > limit && self.frames.len() > first {
             if let Some(old) = self.frames.remove(first) {
-                self.bytes -= old.len();
+                self.bytes -= old.len() + FRAME;
                 dropped += 1;
             }
         }
@@ -61,7 +63,7 @@ impl Mailbox {
         self.bytes = self
             .frames
             .front()
-            .map_or(0, |head| head.len() - self.written);
+            .map_or(0, |head| head.len() - self.written + FRAME);
     }
 
     /// Whether nothing waits.
@@ -124,6 +126,7 @@ impl Mailbox {
             }
             n -= left;
             self.written = 0;
+            self.bytes -= FRAME;
             self.frames.pop_front();
         }
     }
@@ -140,10 +143,10 @@ mod tests {
     #[test]
     fn a_frame_over_the_limit_is_refused_and_leaves_the_rest() {
         let mut mailbox = Mailbox::default();
-        assert_eq!(mailbox.push(frame(60), 100), Ok(()));
-        assert_eq!(mailbox.push(frame(40), 100), Ok(()));
-        assert_eq!(mailbox.push(frame(1), 100), Err(Full));
-        assert_eq!(mailbox.bytes, 100);
+        assert_eq!(mailbox.push(frame(60), 100 + 2 * FRAME), Ok(()));
+        assert_eq!(mailbox.push(frame(40), 100 + 2 * FRAME), Ok(()));
+        assert_eq!(mailbox.push(frame(1), 100 + 2 * FRAME), Err(Full));
+        assert_eq!(mailbox.bytes, 100 + 2 * FRAME);
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
             Ok(n)
         };
         assert!(!mailbox.write_to(&mut write).unwrap());
-        assert_eq!((mailbox.bytes, mailbox.written), (7, 1));
+        assert_eq!((mailbox.bytes, mailbox.written), (7 + 2 * FRAME, 1));
         let mut rest = vec![];
         let all = mailbox
             .write_to(|slices| {
@@ -194,13 +197,13 @@ mod tests {
         mailbox.force(frame(50));
         mailbox.force(frame(50));
         mailbox.advance(10);
-        assert_eq!(mailbox.push_dropping_oldest(frame(50), 100), 1);
+        assert_eq!(mailbox.push_dropping_oldest(frame(50), 100 + 2 * FRAME), 1);
         assert_eq!(
             mailbox.frames.iter().map(Bytes::len).collect::<Vec<_>>(),
             [50, 50]
         );
-        assert_eq!(mailbox.bytes, 90);
+        assert_eq!(mailbox.bytes, 90 + 2 * FRAME);
         mailbox.clear_unbegun();
-        assert_eq!((mailbox.bytes, mailbox.frames.len()), (40, 1));
+        assert_eq!((mailbox.bytes, mailbox.frames.len()), (40 + FRAME, 1));
     }
 }

@@ -43,6 +43,7 @@ macro_rules! families {
 
 families! {
     connections: Gauges, "connections", None::<Unit>, "Clients that are connected";
+    closing: Gauges, "clients_closing", None::<Unit>, "Clients that are gone and whose last events are not acknowledged yet";
     uids: Gauges, "uids", None::<Unit>, "Distinct uids with a client here";
     groups: Gauges, "groups", None::<Unit>, "Groups with a member here";
     link_up: Gauges, "link_up", None::<Unit>, "Whether the shard's NATS connection is ready (1) or not (0)";
@@ -63,6 +64,8 @@ families! {
     failed: Counters, "events_failed", None::<Unit>, "Events whose handler failed";
     no_worker: Counters, "batches_refused", None::<Unit>, "Deliveries for which NATS knew no worker";
     dead: Counters, "events_dead", None::<Unit>, "Events that were given up, by reason";
+    unsent: Counters, "answers_dropped", None::<Unit>, "Answers that NATS would not take: too large, or too much waits";
+    sessions_refused: Counters, "session_changes_refused", None::<Unit>, "Changes of sessions that were dropped because the session would be no session any more, or too large";
     commands: Counters, "commands", None::<Unit>, "Commands that were received";
     queries: Counters, "queries", None::<Unit>, "Queries that were answered";
     malformed: Counters, "malformed_messages", None::<Unit>, "NATS messages that were dropped because they do not decode";
@@ -72,6 +75,7 @@ families! {
 /// One shard's counters.
 pub(crate) struct ShardMetrics {
     pub(crate) connections: GaugeU64,
+    pub(crate) closing: GaugeU64,
     pub(crate) uids: GaugeU64,
     pub(crate) groups: GaugeU64,
     pub(crate) link_up: GaugeU64,
@@ -88,6 +92,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) late: Counter,
     pub(crate) failed: Counter,
     pub(crate) no_worker: Counter,
+    pub(crate) unsent: Counter,
+    pub(crate) sessions_refused: Counter,
     pub(crate) commands: Counter,
     pub(crate) queries: Counter,
     pub(crate) malformed: Counter,
@@ -95,7 +101,7 @@ pub(crate) struct ShardMetrics {
     closed: Vec<(&'static str, Counter)>,
     events: [Counter; 4],
     acks: [Counter; 4],
-    dead: [Counter; 3],
+    dead: [Counter; 4],
 }
 
 /// How a connection ended, beside the close codes of the gateway.
@@ -127,6 +133,7 @@ impl Metrics {
         let dead = |reason| f.dead.get_or_create_owned(&with("reason", reason));
         ShardMetrics {
             connections: gauge(&f.connections),
+            closing: gauge(&f.closing),
             uids: gauge(&f.uids),
             groups: gauge(&f.groups),
             link_up: gauge(&f.link_up),
@@ -143,6 +150,8 @@ impl Metrics {
             late: counter(&f.late),
             failed: counter(&f.failed),
             no_worker: counter(&f.no_worker),
+            unsent: counter(&f.unsent),
+            sessions_refused: counter(&f.sessions_refused),
             commands: counter(&f.commands),
             queries: counter(&f.queries),
             malformed: counter(&f.malformed),
@@ -153,7 +162,12 @@ impl Metrics {
             events: EventKind::ALL
                 .map(|kind| f.events.get_or_create_owned(&with("kind", kind.token()))),
             acks: [ack("done"), ack("retry"), ack("progress"), ack("busy")],
-            dead: [dead("attempts"), dead("no_worker"), dead("drain")],
+            dead: [
+                dead("attempts"),
+                dead("no_worker"),
+                dead("drain"),
+                dead("too_large"),
+            ],
         }
     }
 }

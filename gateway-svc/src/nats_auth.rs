@@ -12,41 +12,70 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
-use watermelon_proto::{Connect, NonStandardConnect, ServerAddr, Transport};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use url::Url;
 
 /// The address of a NATS server: `nats://host:4222` or `tls://host:4222`, with `user:password@` if need be.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl(pub(crate) ServerAddr);
+pub struct ServerUrl {
+    pub(crate) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+/// The port that nats-server listens on unless it is told otherwise.
+const DEFAULT_PORT: u16 = 4222;
 
 impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let with_scheme = if text.contains("://") {
+        let text = if text.contains("://") {
             text.to_owned()
         } else {
             format!("nats://{text}")
         };
-        let addr: ServerAddr = with_scheme
-            .parse()
-            .map_err(|_| "an address such as nats://host:4222 is needed".to_owned())?;
-        match addr.transport() {
-            Transport::TCP => Ok(Self(addr)),
-            Transport::Websocket => {
-                Err("NATS over WebSocket is not supported; use nats:// or tls://".into())
+        let wrong = || "an address such as nats://host:4222 is needed".to_owned();
+        let url = Url::parse(&text).map_err(|_| wrong())?;
+        let tls = match url.scheme() {
+            "nats" => false,
+            "tls" => true,
+            "ws" | "wss" => {
+                return Err("NATS over WebSocket is not supported; use nats:// or tls://".into());
             }
-        }
+            _ => return Err(wrong()),
+        };
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(wrong)?;
+        let plain = |text: &str| {
+            let decoded = percent_decode_str(text)
+                .decode_utf8()
+                .map_err(|_| wrong())?;
+            Ok::<_, String>((!decoded.is_empty()).then(|| decoded.into_owned()))
+        };
+        Ok(Self {
+            tls,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(DEFAULT_PORT),
+            user: plain(url.username())?,
+            password: plain(url.password().unwrap_or_default())?,
+        })
     }
 }
 
 /// Leaves user and password out.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = match self.0.host() {
-            watermelon_proto::Host::Ip(ip) => ip.to_string(),
-            watermelon_proto::Host::Dns(name) => name.to_string(),
-        };
-        write!(f, "{host}:{}", self.0.port())
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -157,64 +186,82 @@ impl Credentials {
         Ok(Self::None)
     }
 
-    /// The CONNECT message for a server that sent this nonce.
+    /// The CONNECT message for a server that sent this nonce, as JSON.
     pub(crate) fn connect(
         &self,
         url: &ServerUrl,
         nonce: Option<&str>,
         tls: bool,
         name: &str,
-    ) -> Result<Connect, nkeys::error::Error> {
-        let mut connect = Connect {
-            verbose: false,
-            pedantic: false,
-            require_tls: tls,
-            auth_token: None,
-            username: url.0.username().map(str::to_owned),
-            password: url.0.password().map(str::to_owned),
-            client_name: Some(name.to_owned()),
-            client_lang: "rust",
-            client_version: env!("CARGO_PKG_VERSION"),
-            // no INFO after the first: see `link::dial`
-            protocol: 0,
-            echo: true,
-            signature: None,
-            jwt: None,
-            supports_no_responders: true,
-            supports_headers: true,
-            nkey: None,
-            non_standard: NonStandardConnect::default(),
-        };
-        // a URL with a user and no password carries a token
-        if connect.username.is_some() && connect.password.is_none() {
-            connect.auth_token = connect.username.take();
-        }
+    ) -> Result<Vec<u8>, nkeys::error::Error> {
         let sign = |key: &KeyPair| {
-            nonce
-                .map(|nonce| {
-                    key.sign(nonce.as_bytes())
-                        .map(|s| BASE64URL_NOPAD.encode(&s))
-                })
-                .transpose()
+            let sign = |nonce: &str| {
+                key.sign(nonce.as_bytes())
+                    .map(|s| BASE64URL_NOPAD.encode(&s))
+            };
+            nonce.map(sign).transpose()
+        };
+        let mut connect = Connect {
+            tls_required: tls,
+            name,
+            lang: "rust",
+            version: env!("CARGO_PKG_VERSION"),
+            protocol: 1,
+            echo: true,
+            no_responders: true,
+            headers: true,
+            ..Connect::default()
         };
         match self {
-            Self::None => {}
-            Self::Password(user, password) => {
-                connect.username = Some(user.clone());
-                connect.password = Some(password.clone());
+            // a URL with a user and no password carries a token
+            Self::None if url.password.is_none() => connect.auth_token = url.user.as_deref(),
+            Self::None => {
+                connect.user = url.user.as_deref();
+                connect.pass = url.password.as_deref();
             }
-            Self::Token(token) => connect.auth_token = Some(token.clone()),
+            Self::Password(user, password) => {
+                connect.user = Some(user);
+                connect.pass = Some(password);
+            }
+            Self::Token(token) => connect.auth_token = Some(token),
             Self::Nkey(key) => {
                 connect.nkey = Some(key.public_key());
-                connect.signature = sign(key)?;
+                connect.sig = sign(key)?;
             }
             Self::Jwt(jwt, key) => {
-                connect.jwt = Some(jwt.clone());
-                connect.signature = sign(key)?;
+                connect.jwt = Some(jwt);
+                connect.sig = sign(key)?;
             }
         }
-        Ok(connect)
+        Ok(serde_json::to_vec(&connect).expect("plain data"))
     }
+}
+
+/// What a client says first. Absent is not the same as null for every server, so nothing is null.
+#[derive(Default, Serialize)]
+struct Connect<'a> {
+    verbose: bool,
+    pedantic: bool,
+    tls_required: bool,
+    name: &'a str,
+    lang: &'a str,
+    version: &'a str,
+    protocol: u8,
+    echo: bool,
+    no_responders: bool,
+    headers: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nkey: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sig: Option<String>,
 }
 
 #[cfg(test)]
@@ -226,12 +273,50 @@ mod tests {
         let url: ServerUrl = "nats://me:secret@nats.example:4333".parse().unwrap();
         assert_eq!(url.to_string(), "nats.example:4333");
         assert_eq!(format!("{url:?}"), "nats.example:4333");
-        assert_eq!(url.0.password(), Some("secret"));
+        assert_eq!(
+            (url.user.as_deref(), url.password.as_deref()),
+            (Some("me"), Some("secret"))
+        );
         assert_eq!(
             "localhost:4222".parse::<ServerUrl>().unwrap().to_string(),
             "localhost:4222"
         );
         assert!("http://x".parse::<ServerUrl>().is_err());
+    }
+
+    #[test]
+    fn a_url_may_carry_a_user_or_a_token() {
+        let connect = |url: &str| {
+            let json = Credentials::None
+                .connect(&url.parse().unwrap(), None, false, "n")
+                .unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            (
+                json["user"].clone(),
+                json["pass"].clone(),
+                json["auth_token"].clone(),
+            )
+        };
+        assert_eq!(
+            connect("nats://h"),
+            (
+                serde_json::Value::Null,
+                serde_json::Value::Null,
+                serde_json::Value::Null
+            )
+        );
+        assert_eq!(
+            connect("nats://a:p%40s@h"),
+            ("a".into(), "p@s".into(), serde_json::Value::Null)
+        );
+        assert_eq!(
+            connect("nats://t0k@h"),
+            (
+                serde_json::Value::Null,
+                serde_json::Value::Null,
+                "t0k".into()
+            )
+        );
     }
 
     #[test]

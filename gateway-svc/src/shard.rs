@@ -27,14 +27,13 @@ use std::{
     time::Instant,
 };
 
-use bytestring::ByteString;
 use tokio::{sync::Notify, task::LocalSet};
-use wire::{ClientId, EventKind, GatewayId, Subjects};
+use wire::{ClientId, GatewayId, Subjects};
 
 use self::{client::Client, events::Service, inbox::Sids, tick::Ticker};
 use crate::{
     config::{Config, Heartbeat, Limits},
-    dispatch::Millis,
+    dispatch::{MOST_BYTES, Millis},
     hub::Hub,
     link::{Dialer, Link, LinkEvent},
     listen::ListenUrl,
@@ -77,8 +76,9 @@ pub(crate) struct Shard {
     ack_prefix: String,
     limits: Limits,
     heartbeat: Option<Heartbeat>,
-    /// What a message may have so that its event fits the NATS server's limit.
+    /// What a message, and a batch of them, may have so that they fit the NATS server's limit.
     max_message: usize,
+    most_batch: usize,
     start: Instant,
     process: Arc<Process>,
     metrics: ShardMetrics,
@@ -121,6 +121,7 @@ impl Shard {
             ticker: Ticker::new(&limits, heartbeat.as_ref()),
             sids: Sids::default(),
             max_message: limits.max_message,
+            most_batch: MOST_BYTES,
             limits,
             heartbeat,
             start: Instant::now(),
@@ -179,7 +180,11 @@ impl Shard {
             self.sweep();
             self.publish_ready();
             match self.link.poll_write(cx) {
-                Some(event) => self.link_event(event),
+                Some(event) => {
+                    self.link_event(event);
+                    // a link that dials has to be asked again
+                    cx.waker().wake_by_ref();
+                }
                 None if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() => {
                     break;
                 }
@@ -187,20 +192,16 @@ impl Shard {
             }
         }
         self.driver = Some(cx.waker().clone());
-        // a sweep may have ended connections, whose events then came after the publishing
-        if self.link.is_ready() && self.link.has_room() && !self.ready.is_empty() {
-            self.wake_driver();
-        }
         Poll::Pending
     }
 
     fn link_event(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Message(message) => self.receive(*message),
-            LinkEvent::Up { max_payload } => {
-                self.fit_messages(max_payload);
+            LinkEvent::Message(message) => self.receive(&message),
+            LinkEvent::Up => {
+                self.fit_messages();
                 self.subscribe_all();
-                self.link.subscribed();
+                self.link.flush();
             }
             LinkEvent::Ready => {
                 self.metrics.link_up.set(1);
@@ -225,10 +226,15 @@ impl Shard {
     }
 
     /// An event must fit the server's limit together with a full session and its envelope.
-    fn fit_messages(&mut self, max_payload: usize) {
+    fn fit_messages(&mut self) {
         const ENVELOPE: usize = wire::session::MAX_SESSION + 8 * 1024;
-        let fits = max_payload.saturating_sub(ENVELOPE).max(1);
+        let max_payload = self.link.max_payload().unwrap_or_default();
+        let fits = max_payload
+            .min(wire::codec::MAX_ENVELOPE)
+            .saturating_sub(ENVELOPE)
+            .max(1);
         self.max_message = self.limits.max_message.min(fits);
+        self.most_batch = MOST_BYTES.min(fits);
         if fits < self.limits.max_message {
             tracing::warn!(
                 max_payload,
@@ -241,6 +247,10 @@ impl Shard {
 
     /// Writes every mailbox that got something, in one go each.
     fn sweep(&mut self) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let now = self.now();
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             let Some(client) = &mut self.clients[slot as usize] else {
@@ -250,7 +260,7 @@ impl Shard {
                 continue;
             };
             connection.dirty = false;
-            if connection.flush().is_err() {
+            if connection.flush(now).is_err() {
                 self.lost(slot);
             }
         }
@@ -258,13 +268,6 @@ impl Shard {
         if self.dirty.is_empty() {
             self.dirty = dirty;
         }
-    }
-}
-
-/// A listener's events: where they go.
-impl Service {
-    fn subject(&self, kind: EventKind) -> ByteString {
-        self.subjects[kind as usize].clone()
     }
 }
 

@@ -27,4 +27,6 @@ pub enum DeadReason {
     NoWorker,
     /// The gateway's drain ran out of time.
     Drain,
+    /// Larger than the NATS server takes.
+    TooLarge,
 }

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,15 +16,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tracing::{error, warn};
-use watermelon_net::StreamingConnection;
-use watermelon_proto::{
-    Host, Protocol,
-    error::ServerError,
-    proto::{ClientOp, ServerOp},
-};
+use tracing::{debug, error, warn};
 
-use super::error_text;
+use super::{proto::ServerOp, wire::Wire};
 use crate::nats_auth::{Credentials, ServerUrl};
 
 /// A server must answer all of the handshake within this.
@@ -43,11 +37,12 @@ pub(crate) struct Dialer {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The connection's name, as the server's monitoring shows it.
     pub(crate) name: String,
+    pub(crate) talk: Talk,
 }
 
 /// A connection on which CONNECT was accepted.
 pub(crate) struct Established {
-    pub(crate) conn: StreamingConnection<Socket>,
+    pub(crate) wire: Wire,
     pub(crate) max_payload: usize,
     pub(crate) server: String,
 }
@@ -57,10 +52,8 @@ pub(crate) struct Established {
 enum DialError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("{}", error_text(.0))]
-    Read(#[from] watermelon_net::error::StreamingReadError),
     #[error("{0}")]
-    Refused(ServerError),
+    Refused(String),
     #[error("TLS: `{0}` is not a host name")]
     HostName(String),
     #[error("cannot sign the server's nonce: {0}")]
@@ -74,48 +67,40 @@ enum DialError {
 }
 
 impl Dialer {
-    /// Dials one server after another until one takes us. Cancel safe: nothing is kept.
-    pub(crate) async fn dial(self: Arc<Self>) -> Established {
+    /// Dials one server after another until one takes us, after a pause if the last connection did
+    /// not live long. Cancel safe: nothing is kept.
+    pub(crate) async fn dial(self: Arc<Self>, after: Duration) -> Established {
         let mut pause = FIRST_PAUSE;
-        let mut said: Option<Instant> = None;
         let mut order: Vec<&ServerUrl> = self.servers.iter().collect();
+        sleep(shortened(after)).await;
         loop {
             order.shuffle(&mut rand::rng());
+            let loud = self.talk.may_speak();
             for url in &order {
-                let outcome = timeout(CONNECT_TIMEOUT, self.dial_one(url))
-                    .await
-                    .unwrap_or(Err(DialError::Timeout));
-                match outcome {
+                let outcome = timeout(CONNECT_TIMEOUT, self.dial_one(url)).await;
+                match outcome.unwrap_or(Err(DialError::Timeout)) {
                     Ok(established) => return established,
-                    Err(e) if said.is_some_and(|at| at.elapsed() < SAY_AGAIN) => {
-                        tracing::debug!(server = %url, "{e}");
-                    }
+                    Err(e) if !loud => debug!(server = %url, "{e}"),
                     Err(
                         e @ (DialError::Refused(_) | DialError::Sign(_) | DialError::HostName(_)),
-                    ) => {
-                        error!(server = %url, "NATS refuses the gateway: {e}");
-                    }
+                    ) => error!(server = %url, "NATS refuses the gateway: {e}"),
                     Err(e) => warn!(server = %url, "cannot connect to NATS: {e}; trying on"),
                 }
             }
-            if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
-                said = Some(Instant::now());
-            }
-            sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+            sleep(shortened(pause)).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }
 
     async fn dial_one(&self, url: &ServerUrl) -> Result<Established, DialError> {
-        let tcp = watermelon_net::connect_tcp(&url.0).await?;
+        let mut tcp = TcpStream::connect((url.host.as_str(), url.port)).await?;
         tcp.set_nodelay(true)?;
-        let mut tcp = tcp;
         let info = info(&mut tcp).await?;
         if !info.headers {
             return Err(DialError::NoHeaders);
         }
         let mut socket = Socket::Plain(tcp);
-        let tls = info.tls_required || url.0.protocol() == Protocol::TLS || self.tls.is_some();
+        let tls = info.tls_required || url.tls || self.tls.is_some();
         if tls {
             let config = match &self.tls {
                 Some(config) => config.clone(),
@@ -123,34 +108,65 @@ impl Dialer {
             };
             socket = socket.secure(config, url).await?;
         }
-        let mut conn = StreamingConnection::new(socket);
+        let mut wire = Wire::new(socket);
         let connect = self
             .credentials
             .connect(url, info.nonce.as_deref(), tls, &self.name)?;
-        conn.enqueue_write_op(&ClientOp::Connect {
-            connect: Box::new(connect),
-        });
-        conn.enqueue_write_op(&ClientOp::Ping);
-        while conn.may_write() {
-            conn.write_next().await?;
-        }
-        conn.flush().await?;
+        wire.writer.connect(&connect);
+        wire.writer.ping();
+        wire.flush().await?;
         loop {
-            match conn.read_next().await? {
+            match wire.next().await? {
                 ServerOp::Pong => break,
-                ServerOp::Ping => conn.enqueue_write_op(&ClientOp::Pong),
-                ServerOp::Error { error } => return Err(DialError::Refused(error)),
-                ServerOp::Success => {}
-                ServerOp::Info { .. } | ServerOp::Message { .. } => {
-                    return Err(DialError::Protocol);
-                }
+                ServerOp::Ping => wire.writer.pong(),
+                ServerOp::Error(error) => return Err(DialError::Refused(error)),
+                ServerOp::Other => {}
+                ServerOp::Message(_) => return Err(DialError::Protocol),
             }
         }
         Ok(Established {
-            conn,
+            wire,
             max_payload: info.max_payload,
             server: url.to_string(),
         })
+    }
+}
+
+/// By up to half, at random, so that not everybody comes back at once.
+fn shortened(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// The pause before dialing again, for a connection that was the n-th in a row to die young.
+pub(crate) fn pause_after(young: u32) -> Duration {
+    match young {
+        0 => Duration::ZERO,
+        n => FIRST_PAUSE
+            .saturating_mul(1 << (n - 1).min(16))
+            .min(LAST_PAUSE),
+    }
+}
+
+/// Keeps a failure that goes on from filling the log.
+#[derive(Debug, Default)]
+pub(crate) struct Talk {
+    said: Mutex<Option<Instant>>,
+}
+
+impl Talk {
+    /// Whether it is time to say so again.
+    pub(crate) fn may_speak(&self) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = said.is_none_or(|at| at.elapsed() >= SAY_AGAIN);
+        if may {
+            *said = Some(Instant::now());
+        }
+        may
+    }
+
+    /// It is over: the next failure is a new one.
+    pub(crate) fn reset(&self) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -167,10 +183,6 @@ struct Info {
 }
 
 /// Reads the line with which a server greets, and not a byte more: TLS may follow.
-///
-/// Not left to watermelon-proto, whose reader takes the `connect_urls` of a clustered server for
-/// URLs (they are `host:port`) and refuses the line. For the same reason CONNECT asks for protocol
-/// 0, in which a server never sends a second one.
 async fn info(tcp: &mut TcpStream) -> Result<Info, DialError> {
     const MOST: usize = 64 * 1024;
     let mut line = Vec::with_capacity(1024);
@@ -224,11 +236,8 @@ impl Socket {
         let Self::Plain(tcp) = self else {
             return Ok(self);
         };
-        let name = match url.0.host() {
-            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
-            Host::Dns(name) => ServerName::try_from(name.to_string())
-                .map_err(|_| DialError::HostName(name.to_string()))?,
-        };
+        let name = ServerName::try_from(url.host.clone())
+            .map_err(|_| DialError::HostName(url.host.clone()))?;
         Ok(Self::Tls(Box::new(
             TlsConnector::from(config).connect(name, tcp).await?,
         )))

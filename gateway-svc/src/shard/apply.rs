@@ -192,10 +192,10 @@ impl Shard {
             }
             Command::UpdateSession(change) => {
                 if let Some(client) = &mut self.clients[slot as usize] {
-                    client.session = client
-                        .session
-                        .merged(change)
-                        .map_err(|_| AnswerError::SessionTooLarge)?;
+                    client.session = client.session.merged(change).map_err(|_| {
+                        self.metrics.sessions_refused.inc();
+                        AnswerError::SessionTooLarge
+                    })?;
                     client.version += 1;
                 }
             }

@@ -15,14 +15,11 @@ use super::Shard;
 use crate::{
     config::SlowClient,
     connection::{Connection, Input},
-    dispatch::{Dispatch, Event, MOST_EVENTS, Millis},
+    dispatch::{Dispatch, Event, MOST_EVENTS},
     frame,
     process::Seat,
     topics::Slot,
 };
-
-/// How long a connection may take to end after the last word.
-pub(super) const CLOSE_TIMEOUT_MS: Millis = 5_000;
 
 /// A client: from its first event until its last is acknowledged.
 pub(super) struct Client {
@@ -38,6 +35,8 @@ pub(super) struct Client {
     pub(super) open: bool,
     /// The uid that it had when it ended.
     pub(super) last_uid: Option<Uid>,
+    /// Taken until the last event is done, so that clients who wait for that are bounded too.
+    _seat: Seat,
 }
 
 /// Why a connection ends, for the worker and for the metrics.
@@ -82,11 +81,11 @@ impl Shard {
                 stream,
                 beyond,
                 self.max_message,
-                seat,
                 now,
             ))),
             open: true,
             last_uid: None,
+            _seat: seat,
         };
         let index = slot as usize;
         if index >= self.clients.len() {
@@ -129,7 +128,7 @@ impl Shard {
         };
         let (mut ending, mut heard) = (None, false);
         let (metrics, most) = (&self.metrics, self.max_message);
-        let polled = connection.poll(cx, &mut self.scratch, self.limits.mailbox, |input| {
+        let polled = connection.poll(cx, &mut self.scratch, self.limits.mailbox, now, |input| {
             match input {
                 Input::Life => {
                     heard = true;
@@ -166,7 +165,7 @@ impl Shard {
             connection.paused = true;
             self.metrics.paused.inc();
         }
-        if dispatch.begin() {
+        if dispatch.begin(self.most_batch) {
             self.ready.push_back(slot);
         }
         if connection.has_mail() {
@@ -219,7 +218,7 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
-        if client.dispatch.begin() {
+        if client.dispatch.begin(self.most_batch) {
             self.ready.push_back(slot);
             self.wake_driver();
         }
@@ -392,6 +391,7 @@ impl Shard {
         }
         self.clients[slot as usize] = None;
         self.hub.remove(slot);
+        self.count();
         if self.hub.len() == 0 {
             self.emptied.notify_waiters();
         }
@@ -405,6 +405,7 @@ impl Shard {
         status.uids.store(uids, Relaxed);
         status.groups.store(groups, Relaxed);
         self.metrics.connections.set(self.open);
+        self.metrics.closing.set(self.hub.len() as u64 - self.open);
         self.metrics.uids.set(uids);
         self.metrics.groups.set(groups);
     }

@@ -94,15 +94,7 @@ impl Shard {
         );
         for slot in 0..self.clients.len() {
             let slot = Slot::try_from(slot).expect("fewer than 2^32 clients");
-            while self.clients[slot as usize]
-                .as_ref()
-                .is_some_and(|c| !c.dispatch.is_empty())
-            {
-                if let Some(client) = &mut self.clients[slot as usize] {
-                    client.dispatch.begin();
-                }
-                self.give_up(slot, DeadReason::Drain);
-            }
+            self.give_up_all_of(slot, DeadReason::Drain);
         }
     }
 
@@ -111,11 +103,8 @@ impl Shard {
         let last = self.process.leave();
         if last {
             let beat = wire::encode(&self.process.beat());
-            self.link.publish(
-                self.subjects.gateway_beat(self.process.id()).into(),
-                None,
-                beat.into(),
-            );
+            let subject = self.subjects.gateway_beat(self.process.id());
+            let _ = self.link.publish(subject, None, &beat);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use bytestring::ByteString;
 use rand::RngExt;
 use tracing::{debug, warn};
 use wire::{
@@ -29,22 +28,23 @@ const RETRY_LAST_MS: u64 = 5_000;
 pub(super) struct Service {
     name: ServiceName,
     /// By kind.
-    pub(super) subjects: [ByteString; 4],
+    subjects: [String; 4],
     /// Clients whose batch nobody was there to take.
     parked: Vec<Slot>,
     absence: Option<Absence>,
 }
 
-/// No worker runs, as far as we know: when we last asked, and when NATS last said no.
+/// No worker runs, as far as we know. One client at a time asks whether one has come.
 #[derive(Debug, Clone, Copy)]
 struct Absence {
-    probed: Millis,
-    refused: Millis,
+    asked: Millis,
+    /// Whose batch is out to ask, until NATS says no.
+    by: Option<Slot>,
 }
 
 impl Service {
     pub(super) fn new(name: ServiceName, subjects: &Subjects) -> Self {
-        let subjects = EventKind::ALL.map(|kind| subjects.event(&name, kind).into());
+        let subjects = EventKind::ALL.map(|kind| subjects.event(&name, kind));
         Self {
             name,
             subjects,
@@ -70,24 +70,44 @@ impl Shard {
     }
 
     fn publish(&mut self, slot: Slot, now: Millis) {
-        let Some(batch) = self.envelope(slot, true) else {
-            return;
+        let most = self.link.max_payload().unwrap_or_default();
+        let (envelope, payload) = loop {
+            let Some(envelope) = self.envelope(slot, true) else {
+                return;
+            };
+            let payload = wire::encode(&envelope);
+            if payload.len() <= most {
+                break (envelope, payload);
+            }
+            let Some(client) = &mut self.clients[slot as usize] else {
+                return;
+            };
+            if !client.dispatch.shrink() {
+                self.give_up(slot, DeadReason::TooLarge);
+                self.go_on(slot);
+                return;
+            }
         };
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
         let kind = client.dispatch.batch().kind;
+        let mut reply = String::with_capacity(self.ack_prefix.len() + 8);
+        let _ = write!(reply, "{}{}", self.ack_prefix, envelope.client.conn);
+        let subject = &self.services[usize::from(client.listener)].subjects[kind as usize];
+        if self
+            .link
+            .publish(subject, Some(reply.as_bytes()), &payload)
+            .is_err()
+        {
+            self.ready.push_front(slot);
+            return;
+        }
         client.dispatch.sent(now);
         self.metrics.batches.inc();
-        if batch.attempt > 1 {
+        if envelope.attempt > 1 {
             self.metrics.redelivered.inc();
         }
-        let mut reply = String::with_capacity(self.ack_prefix.len() + 8);
-        reply.push_str(&self.ack_prefix);
-        let _ = write!(reply, "{}", batch.client.conn);
-        let subject = self.services[usize::from(client.listener)].subject(kind);
-        self.link
-            .publish(subject, Some(reply.into()), wire::encode(&batch).into());
     }
 
     /// A client's batch in flight, as it travels; `ready`: only if it waits to be sent.
@@ -195,7 +215,8 @@ impl Shard {
                 client.version += 1;
             }
             Err(e) => {
-                warn!(client = %self.client_id(slot), "a worker's change of the session is dropped: {e}");
+                self.metrics.sessions_refused.inc();
+                debug!(client = %self.client_id(slot), "a worker's change of the session is dropped: {e}");
             }
         }
     }
@@ -214,11 +235,15 @@ impl Shard {
         let service = &mut self.services[usize::from(client.listener)];
         service.parked.push(slot);
         match &mut service.absence {
-            Some(absence) => absence.refused = now,
+            Some(absence) => {
+                if absence.by == Some(slot) {
+                    absence.by = None;
+                }
+            }
             None => {
                 service.absence = Some(Absence {
-                    probed: now,
-                    refused: now,
+                    asked: now,
+                    by: None,
                 });
                 warn!(service = %service.name, "no worker runs; events wait");
             }
@@ -251,25 +276,34 @@ impl Shard {
 
     /// Where events wait for a worker, lets one ask whether one has come.
     pub(super) fn probe(&mut self, now: Millis) {
+        if !self.link.is_ready() {
+            return;
+        }
         for listener in 0..self.services.len() {
             let service = &mut self.services[listener];
             let Some(absence) = &mut service.absence else {
                 continue;
             };
-            if now < absence.probed + PROBE_MS {
+            if now < absence.asked + PROBE_MS {
                 continue;
             }
-            // asked, and NATS has not said no since; or nobody is left to ask
-            if absence.refused < absence.probed || service.parked.is_empty() {
+            let out = absence
+                .by
+                .and_then(|slot| self.clients[slot as usize].as_ref());
+            if out.is_some_and(|client| client.dispatch.is_sent()) || service.parked.is_empty() {
+                // asked, and NATS has not said no; or nobody is left to ask
                 self.release(listener);
                 continue;
             }
-            // one later than a refusal that may have come in this very millisecond
-            absence.probed = now + 1;
             let slot = service.parked.swap_remove(0);
             if let Some(client) = &mut self.clients[slot as usize]
+                && client.dispatch.is_parked()
                 && client.dispatch.resume()
             {
+                *absence = Absence {
+                    asked: now,
+                    by: Some(slot),
+                };
                 self.ready.push_back(slot);
             }
         }
@@ -316,15 +350,16 @@ impl Shard {
             reason,
             batch,
         };
-        self.link.publish(
-            self.subjects.dead().into(),
-            None,
-            wire::encode(&dead).into(),
-        );
+        if let Err(why) = self
+            .link
+            .publish(self.subjects.dead(), None, &wire::encode(&dead))
+        {
+            warn!(?why, "the dead letter is lost");
+        }
     }
 
     /// No worker came within `worker_wait`. An open client is let go, and its events wait once more
-    /// as long; then they are given up.
+    /// as long; then they are given up, all of them.
     pub(super) fn no_worker(&mut self, slot: Slot) {
         let now = self.now();
         let Some(client) = &mut self.clients[slot as usize] else {
@@ -335,10 +370,18 @@ impl Shard {
             debug!(client = %self.client_id(slot), "no worker within worker_wait");
             self.close(slot, CloseCode::NoWorker.into(), None);
         } else {
-            let listener = usize::from(client.listener);
-            self.services[listener].parked.retain(|s| *s != slot);
-            self.give_up(slot, DeadReason::NoWorker);
-            self.go_on(slot);
+            self.give_up_all_of(slot, DeadReason::NoWorker);
+            self.reap(slot);
+        }
+    }
+
+    /// Gives up every event of a client.
+    pub(super) fn give_up_all_of(&mut self, slot: Slot, reason: DeadReason) {
+        while let Some(client) = &mut self.clients[slot as usize]
+            && !client.dispatch.is_empty()
+        {
+            client.dispatch.begin(self.most_batch);
+            self.give_up(slot, reason);
         }
     }
 

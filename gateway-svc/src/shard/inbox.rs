@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytestring::ByteString;
 use rand::RngExt;
 use tracing::warn;
-use watermelon_proto::{ServerMessage, StatusCode, headers::HeaderName};
 use wire::{
     AckMessage, Answer, AnswerError, Command, Payload, Request, micro,
     subject::{RAW_HEADER, conn},
@@ -14,6 +13,7 @@ use wire::{
 use super::Shard;
 use crate::{
     hub::{Interest, TopicKind},
+    link::Message,
     shard::apply::Target,
     topics::TopicId,
 };
@@ -68,6 +68,9 @@ fn topic(sid: u64) -> Option<(TopicKind, TopicId)> {
     Some((kind, TopicId { index, generation }))
 }
 
+/// The status with which NATS says that nobody is there.
+const NO_RESPONDERS: u16 = 503;
+
 /// What only the inbox keeps.
 #[derive(Debug, Default)]
 pub(super) struct Sids {
@@ -80,24 +83,22 @@ impl Shard {
     /// Subscribes to everything, on a new link.
     pub(super) fn subscribe_all(&mut self) {
         let (gateway, subjects) = (self.gateway, &self.subjects);
-        self.link.subscribe(1, subjects.acks(gateway));
-        self.link.subscribe(2, subjects.ack_replies(gateway));
-        self.link.subscribe(3, subjects.clients(gateway));
-        self.link.subscribe(4, subjects.all());
-        self.link.subscribe(5, subjects.gateway(gateway));
-        self.link.subscribe(6, subjects.who());
+        self.link.subscribe(1, &subjects.acks(gateway));
+        self.link.subscribe(2, &subjects.ack_replies(gateway));
+        self.link.subscribe(3, &subjects.clients(gateway));
+        self.link.subscribe(4, &subjects.all());
+        self.link.subscribe(5, &subjects.gateway(gateway));
+        self.link.subscribe(6, &subjects.who());
         let id = gateway.to_string();
         for (i, verb) in (0..).zip(micro::Verb::ALL) {
             for (j, subject) in (0..).zip(micro::subjects(verb, micro::GATEWAY, &id)) {
-                self.link.subscribe(10 + i * 3 + j, subject);
+                self.link.subscribe(10 + i * 3 + j, &subject);
             }
         }
         for kind in [TopicKind::Uid, TopicKind::Group] {
             for (id, name) in self.hub.topics(kind).all() {
-                self.link.subscribe(
-                    topic_sid(kind, id),
-                    topic_subject(&self.subjects, kind, name),
-                );
+                let subject = topic_subject(&self.subjects, kind, name);
+                self.link.subscribe(topic_sid(kind, id), &subject);
             }
         }
     }
@@ -107,54 +108,52 @@ impl Shard {
         let Interest { kind, id } = interest;
         let name = self.hub.topics(kind).name(id.index);
         let subject = topic_subject(&self.subjects, kind, name);
-        self.link.subscribe(topic_sid(kind, id), subject);
+        self.link.subscribe(topic_sid(kind, id), &subject);
     }
 
     /// A message from NATS.
-    pub(super) fn receive(&mut self, message: ServerMessage) {
-        let sid = u64::from(message.subscription_id);
-        match Fixed::of(sid) {
-            Some(Fixed::Acks) => self.acks(&message),
-            Some(Fixed::AckReplies) if message.status_code == Some(StatusCode::NO_RESPONDERS) => {
-                if let Some(slot) = conn(&message.base.subject).and_then(|conn| self.hub.find(conn))
-                {
+    pub(super) fn receive(&mut self, message: &Message) {
+        // what may stand in a subject that comes here is ASCII; anything else names nobody
+        let subject = std::str::from_utf8(&message.subject).unwrap_or_default();
+        match Fixed::of(message.sid) {
+            Some(Fixed::AckReplies) if message.status() == Some(NO_RESPONDERS) => {
+                if let Some(slot) = conn(subject).and_then(|conn| self.hub.find(conn)) {
                     self.refused(slot);
                 }
             }
-            Some(Fixed::AckReplies) => self.acks(&message),
+            Some(Fixed::Acks | Fixed::AckReplies) => self.acks(message),
             Some(Fixed::Clients) => {
-                let slot = conn(&message.base.subject).and_then(|conn| self.open_client(conn));
-                self.request(slot.map_or(Target::Nobody, Target::Client), &message);
+                let slot = conn(subject).and_then(|conn| self.open_client(conn));
+                self.request(slot.map_or(Target::Nobody, Target::Client), message);
             }
-            Some(Fixed::All) => self.request(Target::All, &message),
-            Some(Fixed::Gateway) => self.request(Target::Gateway, &message),
+            Some(Fixed::All) => self.request(Target::All, message),
+            Some(Fixed::Gateway) => self.request(Target::Gateway, message),
             Some(Fixed::Who) => {
                 // everybody answers, but not all at once
-                self.ticker
-                    .beat_by(self.now() + rand::rng().random_range(0..50));
+                let jitter = rand::rng().random_range(0..50);
+                self.ticker.beat_by(self.now() + jitter);
             }
-            Some(Fixed::Micro(verb)) => self.micro(verb, &message),
+            Some(Fixed::Micro(verb)) => self.micro(verb, message),
             None => {
-                if let Some((kind, id)) = topic(sid)
+                if let Some((kind, id)) = topic(message.sid)
                     && let Some(topic) = self.hub.topics(kind).current(id)
                 {
-                    self.request(Target::Topic(kind, topic), &message);
+                    self.request(Target::Topic(kind, topic), message);
                 }
             }
         }
     }
 
-    fn acks(&mut self, message: &ServerMessage) {
-        match wire::decode::<AckMessage>(&message.base.payload) {
+    fn acks(&mut self, message: &Message) {
+        match wire::decode::<AckMessage>(&message.payload) {
             Ok(acks) => acks.acks.into_iter().for_each(|ack| self.ack(ack)),
-            Err(e) => self.malformed(&message.base.subject, &e.to_string()),
+            Err(e) => self.malformed(&message.subject, &e.to_string()),
         }
     }
 
     /// A command or a query for a target.
-    fn request(&mut self, target: Target, message: &ServerMessage) {
-        let reply = message.base.reply_subject.clone().map(ByteString::from);
-        let decode = || wire::decode::<Request>(&message.base.payload).map_err(|e| e.to_string());
+    fn request(&mut self, target: Target, message: &Message) {
+        let decode = || wire::decode::<Request>(&message.payload).map_err(|e| e.to_string());
         let request = match raw(message) {
             None => decode(),
             // a raw message has no room for the name, so the subscription that it came by stands for it
@@ -167,22 +166,31 @@ impl Shard {
         let answer = match request {
             Ok(request) => self.answer(target, &request),
             Err(e) => {
-                self.malformed(&message.base.subject, &e);
+                self.malformed(&message.subject, &e);
                 Some(Answer::error(self.gateway, AnswerError::Malformed))
             }
         };
-        if let (Some(reply), Some(answer)) = (reply, answer) {
-            self.link.publish(reply, None, wire::encode(&answer).into());
+        if let (Some(reply), Some(answer)) = (&message.reply, answer) {
+            self.reply(reply, &wire::encode(&answer));
+        }
+    }
+
+    /// Answers a request, if NATS takes the answer. Who asked will run out of time otherwise.
+    fn reply(&mut self, reply: &[u8], payload: &[u8]) {
+        if let Err(why) = self.link.publish(reply, None, payload) {
+            self.metrics.unsent.inc();
+            tracing::debug!(?why, "an answer is dropped");
         }
     }
 
     /// Counts a message that cannot be understood, and says so at most once a second.
-    fn malformed(&mut self, subject: &str, why: &str) {
+    fn malformed(&mut self, subject: &[u8], why: &str) {
         self.metrics.malformed.inc();
         self.sids.unsaid += 1;
         if self.sids.said.is_none_or(|at| at.elapsed().as_secs() >= 1) {
+            let subject = String::from_utf8_lossy(subject);
             warn!(
-                subject,
+                %subject,
                 why,
                 dropped = self.sids.unsaid,
                 "a malformed message is dropped"
@@ -196,17 +204,15 @@ impl Shard {
     pub(super) fn beat(&mut self) {
         if self.process.speaker() == Some(self.number) {
             let beat = wire::encode(&self.process.beat());
-            self.link.publish(
-                self.subjects.gateway_beat(self.process.id()).into(),
-                None,
-                beat.into(),
-            );
+            let subject = self.subjects.gateway_beat(self.process.id());
+            // who misses one hears the next
+            let _ = self.link.publish(subject, None, &beat);
         }
     }
 
     /// Answers `nats micro ls` and its kin (ADR-32).
-    fn micro(&mut self, verb: micro::Verb, message: &ServerMessage) {
-        let Some(reply) = message.base.reply_subject.clone() else {
+    fn micro(&mut self, verb: micro::Verb, message: &Message) {
+        let Some(reply) = &message.reply else {
             return;
         };
         let id = self.gateway.to_string();
@@ -245,7 +251,7 @@ impl Shard {
             started: stats.then_some(started.as_str()),
         };
         let json = serde_json::to_vec(&answer).expect("plain data");
-        self.link.publish(reply.into(), None, json.into());
+        self.reply(reply, &json);
     }
 }
 
@@ -257,16 +263,10 @@ fn topic_subject(subjects: &wire::Subjects, kind: TopicKind, name: &str) -> Stri
 }
 
 /// A send whose body is the raw payload, if the header says so.
-fn raw(message: &ServerMessage) -> Option<Result<Request, String>> {
-    if message.base.headers.is_empty() {
-        return None;
-    }
-    let header = message
-        .base
-        .headers
-        .get(&HeaderName::from_static(RAW_HEADER))?;
-    let body = bytes::Bytes::copy_from_slice(&message.base.payload);
-    let payload = match header.as_bytes().trim_ascii() {
+fn raw(message: &Message) -> Option<Result<Request, String>> {
+    let header = message.header(RAW_HEADER)?;
+    let body = bytes::Bytes::copy_from_slice(&message.payload);
+    let payload = match header {
         b"text" => match ByteString::try_from(body) {
             Ok(text) => Payload::Text(text),
             Err(_) => return Some(Err("the body of a raw text message is not UTF-8".into())),

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 use wire::{CloseCode, Payload, beat};
 
-use super::{Shard, client::CLOSE_TIMEOUT_MS};
+use super::Shard;
 use crate::{
     config::{Heartbeat, Limits},
     dispatch::{Due, Millis},
@@ -148,10 +148,11 @@ impl Shard {
         let Some(connection) = &mut client.connection else {
             return;
         };
-        if let Some(since) = connection.closing_since() {
-            if now.saturating_sub(since) >= CLOSE_TIMEOUT_MS {
-                self.lost(slot);
-            }
+        if connection.is_overdue(now) {
+            self.lost(slot);
+            return;
+        }
+        if !connection.is_open() {
             return;
         }
         let Some(heartbeat) = &self.heartbeat else {

@@ -199,10 +199,14 @@ fn dead_reasons_are_on_the_page() {
         DeadReason::Attempts,
         DeadReason::NoWorker,
         DeadReason::Drain,
+        DeadReason::TooLarge,
     ];
     for reason in all {
         match reason {
-            DeadReason::Attempts | DeadReason::NoWorker | DeadReason::Drain => {}
+            DeadReason::Attempts
+            | DeadReason::NoWorker
+            | DeadReason::Drain
+            | DeadReason::TooLarge => {}
         }
     }
     same("Dead reasons", page.column("reason"), all.map(word).into());

@@ -505,6 +505,7 @@ pub(crate) fn dead() -> Vec<Sample<Dead>> {
         ("attempts", dead(DeadReason::Attempts, "message", hello)),
         ("no_worker", dead(DeadReason::NoWorker, "connect", batch())),
         ("drain", dead(DeadReason::Drain, "connect", batch())),
+        ("too_large", dead(DeadReason::TooLarge, "connect", batch())),
     ]
 }
 

@@ -389,6 +389,7 @@ pub(crate) fn dead() -> impl Strategy<Value = Dead> {
     let reasons = [
         DeadReason::Attempts,
         DeadReason::NoWorker,
+        DeadReason::TooLarge,
         DeadReason::Drain,
     ];
     let kind = select(EventKind::ALL.to_vec());
