@@ -1,6 +1,7 @@
 //! The desk: handles one batch of events with your hooks, and acks it.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc,
@@ -8,11 +9,12 @@ use std::{
     },
 };
 
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 use wire::{Ack, AckStatus, ClientId, EventBatch, EventKind};
 
 use crate::{
-    Client, Closed, Error, Events, Gateway, HandlerResult, Handshake, Message, Retry,
+    Client, Closed, Error, ErrorKind, Events, Gateway, HandlerResult, Handshake, Message, Retry,
     context::{self, Context},
     error,
     ledger::{Ledger, Verdict, plain},
@@ -76,27 +78,42 @@ impl<E: Events> Desk<E> {
 
     /// Handles a batch, unless it is one that runs or ran already, and acks it.
     pub(crate) async fn handle(&self, kind: EventKind, batch: &mut EventBatch) -> Report {
-        match self.ledger.begin(batch) {
-            Verdict::Run => {}
-            Verdict::Wait(ack) => {
-                self.ack(batch.client, Arc::new(ack));
-                return Report::default();
-            }
-            Verdict::Again(ack) => {
-                self.ack(batch.client, ack);
-                return Report::default();
-            }
+        match self.admit(batch, true) {
+            true => self.work(kind, batch).await,
+            false => Report::default(),
         }
+    }
+
+    /// Whether a batch is to be handled now; if not, it is answered here. Without `room` it goes to
+    /// somebody else, unless it is known here.
+    pub(crate) fn admit(&self, batch: &EventBatch, room: bool) -> bool {
+        match self.ledger.begin(batch, room) {
+            Verdict::Run => return true,
+            Verdict::Wait(ack) => self.ack(batch.client, Arc::new(ack)),
+            Verdict::Again(ack) => self.ack(batch.client, ack),
+        }
+        false
+    }
+
+    /// Handles a batch that was admitted, and acks it, whatever happens.
+    pub(crate) async fn work(&self, kind: EventKind, batch: &mut EventBatch) -> Report {
         let client = batch.client;
-        let (ack, report) = self.run(kind, batch).await;
+        let mut lost = plain(batch, AckStatus::Done);
+        let events = batch.len();
+        // Handlers are guarded one by one; this is for what is left, such as an error whose text
+        // panics. Without an ack the client would wait for ever.
+        let run = AssertUnwindSafe(self.run(kind, batch)).catch_unwind();
+        let (ack, report) = run.await.unwrap_or_else(|panic| {
+            let says = format!("a panic beside the handler: {}", context::said(&*panic));
+            let mut report = Report::default();
+            for _ in 0..events {
+                self.failed(&says, &mut lost, client, &mut report);
+            }
+            (lost, report)
+        });
         let ack = self.ledger.finish(client, ack);
         self.ack(client, ack);
         report
-    }
-
-    /// Somebody else, please: all handlers are taken.
-    pub(crate) fn decline(&self, batch: &EventBatch) {
-        self.ack(batch.client, Arc::new(plain(batch, AckStatus::Busy)));
     }
 
     fn ack(&self, client: ClientId, ack: Arc<Ack>) {
@@ -106,7 +123,8 @@ impl<E: Events> Desk<E> {
     async fn run(&self, kind: EventKind, batch: &mut EventBatch) -> (Ack, Report) {
         let mut ack = plain(batch, AckStatus::Done);
         let mut report = Report::default();
-        let begun = self.codec.decode(&batch.session).and_then(|session| {
+        let begun = guarded(|| {
+            let session = self.codec.decode(&batch.session)?;
             let watch = self.codec.watch(&session)?;
             Ok((session, watch))
         });
@@ -114,7 +132,7 @@ impl<E: Events> Desk<E> {
             Ok(begun) => begun,
             Err(error) => {
                 for _ in 0..batch.len() {
-                    self.failed(batch, &error::chain(&error), &mut ack, &mut report);
+                    self.failed(&error::chain(&error), &mut ack, batch.client, &mut report);
                 }
                 return (ack, report);
             }
@@ -144,7 +162,7 @@ impl<E: Events> Desk<E> {
                 Outcome::Fine => {
                     self.tally.handled.fetch_add(1, Ordering::Relaxed);
                 }
-                Outcome::Failed(says) => self.failed(batch, &says, &mut ack, &mut report),
+                Outcome::Failed(says) => self.failed(&says, &mut ack, batch.client, &mut report),
                 Outcome::Retry => {
                     tracing::debug!(client = %batch.client, attempt = batch.attempt, "a handler asks for its event again");
                     context.discard();
@@ -186,14 +204,14 @@ impl<E: Events> Desk<E> {
         };
         let failed = match result {
             Ok(Err(error)) if Retry::is_behind(&error) => return Outcome::Retry,
-            Ok(result) => match (result, watch.commit(&client.session)) {
+            Ok(result) => match (result, guarded(|| watch.commit(&client.session))) {
                 (Ok(()), Ok(())) => return Outcome::Fine,
                 (Err(error), Ok(())) => return Outcome::Failed(error::chain(&*error)),
                 (_, Err(error)) => error::chain(&error),
             },
             Err(said) => format!("the handler panicked: {said}"),
         };
-        match watch.restore() {
+        match guarded(|| watch.restore()) {
             Ok(session) => {
                 client.session = session;
                 Outcome::Failed(failed)
@@ -202,8 +220,8 @@ impl<E: Events> Desk<E> {
         }
     }
 
-    fn failed(&self, batch: &EventBatch, says: &str, ack: &mut Ack, report: &mut Report) {
-        tracing::error!(client = %batch.client, attempt = batch.attempt, error = says, "an event failed");
+    fn failed(&self, says: &str, ack: &mut Ack, client: ClientId, report: &mut Report) {
+        tracing::error!(%client, attempt = ack.attempt, error = says, "an event failed");
         self.tally.handled.fetch_add(1, Ordering::Relaxed);
         self.tally.failed.fetch_add(1, Ordering::Relaxed);
         ack.failed += 1;
@@ -211,10 +229,17 @@ impl<E: Events> Desk<E> {
     }
 }
 
+/// Runs your session type's own code; a panic in it is an error like any other.
+fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let says = format!("the session type panicked: {}", context::said(&*panic));
+        Err(Error::new(ErrorKind::Session, says))
+    })
+}
+
 /// Runs a hook that belongs to no client; `Err` says what went wrong.
 pub(crate) async fn hook(run: impl Future<Output = HandlerResult>) -> Result<(), String> {
-    use futures_util::FutureExt;
-    match std::panic::AssertUnwindSafe(run).catch_unwind().await {
+    match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(error::chain(&*error)),
         Err(panic) => Err(format!("it panicked: {}", context::said(&*panic))),

@@ -109,14 +109,15 @@ impl<E: Events> Intake<E> {
                 return;
             }
         };
-        let tally = &self.desk.tally;
-        if tally.running.load(Ordering::Relaxed) >= self.concurrency {
-            self.desk.decline(&batch);
+        let running = self.desk.tally.running.load(Ordering::Relaxed);
+        // While the outbox is full, what a handler sends would fail: better handle it later.
+        let room = running < self.concurrency && self.desk.gateway.link().outbox.has_room();
+        if !self.desk.admit(&batch, room) {
             return;
         }
         let running = Running::begin(self.desk.clone());
         let handling = async move {
-            running.desk.handle(kind, &mut batch).await;
+            running.desk.work(kind, &mut batch).await;
         };
         if !self.one_thread {
             tokio::spawn(handling);

@@ -20,6 +20,8 @@ use crate::outbox;
 
 /// How many finished batches are remembered.
 const REMEMBERED: usize = 4096;
+/// The shortest pause between two rounds of progress, whatever a gateway asks for.
+const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 /// How many bytes of acks are remembered; the oldest go first.
 const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
 
@@ -66,15 +68,15 @@ enum Entry {
 pub(crate) enum Verdict {
     /// Handle it, then [`Ledger::finish`] it.
     Run,
-    /// It, or an older one of the client, is being handled here: send this ack.
+    /// Not now; it, or another one of the client, may be being handled here: send this ack.
     Wait(Ack),
     /// It was handled before: send this ack.
     Again(Arc<Ack>),
 }
 
 impl Ledger {
-    /// A batch arrived.
-    pub(crate) fn begin(&self, batch: &EventBatch) -> Verdict {
+    /// A batch arrived. Without `room` nothing new begins; what is known is known all the same.
+    pub(crate) fn begin(&self, batch: &EventBatch, room: bool) -> Verdict {
         if self.ack_wait.fetch_min(batch.ack_wait, Ordering::Relaxed) > batch.ack_wait {
             self.shorter.notify_one();
         }
@@ -86,6 +88,7 @@ impl Ledger {
             since: book.tick,
         };
         let mut place = match book.entries.entry(batch.client) {
+            Place::Vacant(_) if !room => return Verdict::Wait(plain(batch, AckStatus::Busy)),
             Place::Vacant(place) => {
                 place.insert(running);
                 return Verdict::Run;
@@ -105,6 +108,12 @@ impl Ledger {
                 again.attempt = batch.attempt;
                 Verdict::Again(Arc::new(again))
             }
+            // A delivery that took a detour: its gateway has long gone on, and ignores this. To handle
+            // it now would be out of order.
+            Entry::Finished(ack) if ack.seq > batch.seq => {
+                Verdict::Wait(plain(batch, AckStatus::Busy))
+            }
+            Entry::Finished(_) if !room => Verdict::Wait(plain(batch, AckStatus::Busy)),
             Entry::Finished(ack) => {
                 book.bytes -= outbox::weight(ack);
                 place.insert(running);
@@ -140,7 +149,7 @@ impl Ledger {
         loop {
             let ack_wait = Duration::from_millis(self.ack_wait.load(Ordering::Relaxed).into());
             tokio::select! {
-                () = tokio::time::sleep(ack_wait / 6) => return,
+                () = tokio::time::sleep((ack_wait / 6).max(SHORTEST_ROUND)) => return,
                 () = self.shorter.notified() => {}
             }
         }
@@ -234,17 +243,17 @@ mod tests {
     }
 
     fn run(ledger: &Ledger, batch: &EventBatch, says: AckStatus) -> Arc<Ack> {
-        assert_eq!(ledger.begin(batch), Verdict::Run);
+        assert_eq!(ledger.begin(batch, true), Verdict::Run);
         ledger.finish(batch.client, plain(batch, says))
     }
 
     #[test]
     fn a_batch_that_comes_again_while_it_runs_is_acked_for_its_newest_delivery() {
         let ledger = Ledger::default();
-        assert_eq!(ledger.begin(&batch(1, 5, 1)), Verdict::Run);
+        assert_eq!(ledger.begin(&batch(1, 5, 1), true), Verdict::Run);
         let again = batch(1, 5, 2);
         let told = plain(&again, AckStatus::Progress);
-        assert_eq!(ledger.begin(&again), Verdict::Wait(told));
+        assert_eq!(ledger.begin(&again, true), Verdict::Wait(told));
         let done = ledger.finish(again.client, plain(&batch(1, 5, 1), AckStatus::Done));
         assert_eq!(done.attempt, 2);
     }
@@ -256,7 +265,7 @@ mod tests {
         let mut same = Ack::clone(&first);
         same.attempt = 2;
         assert_eq!(
-            ledger.begin(&batch(1, 1, 2)),
+            ledger.begin(&batch(1, 1, 2), true),
             Verdict::Again(Arc::new(same))
         );
         run(&ledger, &batch(1, 2, 1), AckStatus::Done);
@@ -272,10 +281,47 @@ mod tests {
     #[test]
     fn two_batches_of_one_client_never_run_at_once() {
         let ledger = Ledger::default();
-        assert_eq!(ledger.begin(&batch(1, 1, 1)), Verdict::Run);
+        assert_eq!(ledger.begin(&batch(1, 1, 1), true), Verdict::Run);
         let next = batch(1, 2, 1);
         let busy = plain(&next, AckStatus::Busy);
-        assert_eq!(ledger.begin(&next), Verdict::Wait(busy));
+        assert_eq!(ledger.begin(&next, true), Verdict::Wait(busy));
+    }
+
+    #[test]
+    fn without_room_nothing_new_begins_but_what_is_known_is_known() {
+        let ledger = Ledger::default();
+        let busy = |batch: &EventBatch| Verdict::Wait(plain(batch, AckStatus::Busy));
+        assert_eq!(ledger.begin(&batch(1, 1, 1), false), busy(&batch(1, 1, 1)));
+
+        assert_eq!(ledger.begin(&batch(1, 1, 1), true), Verdict::Run);
+        let again = batch(1, 1, 2);
+        let told = plain(&again, AckStatus::Progress);
+        assert_eq!(ledger.begin(&again, false), Verdict::Wait(told));
+
+        ledger.finish(again.client, plain(&again, AckStatus::Done));
+        let repeated = ledger.begin(&batch(1, 1, 3), false);
+        assert!(matches!(repeated, Verdict::Again(_)));
+        assert_eq!(ledger.begin(&batch(1, 2, 1), false), busy(&batch(1, 2, 1)));
+    }
+
+    #[test]
+    fn a_delivery_that_a_later_batch_overtook_is_not_handled() {
+        let ledger = Ledger::default();
+        run(&ledger, &batch(1, 2, 1), AckStatus::Done);
+        let late = batch(1, 1, 1);
+        let busy = plain(&late, AckStatus::Busy);
+        assert_eq!(ledger.begin(&late, true), Verdict::Wait(busy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_wants_an_ack_at_once_does_not_keep_the_clock_busy() {
+        let ledger = Ledger::default();
+        let mut hasty = batch(1, 1, 1);
+        hasty.ack_wait = 0;
+        ledger.begin(&hasty, true);
+        let start = tokio::time::Instant::now();
+        ledger.round().await;
+        assert!(start.elapsed() >= SHORTEST_ROUND);
     }
 
     #[test]
@@ -286,8 +332,11 @@ mod tests {
             run(&ledger, &batch(conn, 1, 1), AckStatus::Done);
         }
         assert_eq!(ledger.lock().entries.len(), REMEMBERED);
-        assert_eq!(ledger.begin(&batch(9, 1, 2)), Verdict::Run);
-        assert!(matches!(ledger.begin(&batch(10, 1, 2)), Verdict::Again(_)));
+        assert_eq!(ledger.begin(&batch(9, 1, 2), true), Verdict::Run);
+        assert!(matches!(
+            ledger.begin(&batch(10, 1, 2), true),
+            Verdict::Again(_)
+        ));
 
         let ledger = Ledger::default();
         for conn in 0..100 {
@@ -295,7 +344,7 @@ mod tests {
             let mut ack = plain(&batch, AckStatus::Done);
             let message = wire::Payload::Binary(vec![0; 1024 * 1024].into());
             ack.commands = vec![wire::Command::Send(message)];
-            assert_eq!(ledger.begin(&batch), Verdict::Run);
+            assert_eq!(ledger.begin(&batch, true), Verdict::Run);
             ledger.finish(batch.client, ack);
         }
         let book = ledger.lock();
@@ -306,9 +355,9 @@ mod tests {
     fn progress_is_told_of_batches_that_run_for_a_whole_tick_or_more() {
         let ledger = Ledger::default();
         ledger.progress();
-        ledger.begin(&batch(1, 1, 1));
+        ledger.begin(&batch(1, 1, 1), true);
         assert!(ledger.progress().is_empty(), "it may have begun just now");
-        ledger.begin(&batch(2, 1, 1));
+        ledger.begin(&batch(2, 1, 1), true);
         let told = |ledger: &Ledger| {
             let mut conns: Vec<_> = ledger.progress().iter().map(|(c, _)| c.conn.0).collect();
             conns.sort_unstable();

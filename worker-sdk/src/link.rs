@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::StatusCode;
+use async_nats::{StatusCode, connection::State};
 use futures_util::StreamExt;
 use tokio::task::AbortHandle;
 use wire::{GatewayId, Subjects, WorkerId};
@@ -138,6 +138,12 @@ impl Link {
             Way::Nats { client, .. } => Some(client),
             Way::Memory => None,
         }
+    }
+
+    /// Whether the bus can be reached at this moment, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.nats()
+            .is_none_or(|nats| nats.connection_state() == State::Connected)
     }
 
     pub(crate) async fn subscribe(&self, subject: String) -> Result<async_nats::Subscriber, Error> {

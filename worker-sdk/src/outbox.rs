@@ -5,8 +5,9 @@
 //! request goes in, so that the order in which things were issued is the order on the wire.
 //!
 //! It is bounded in bytes. When it is full, requests are refused with
-//! [`ErrorKind::Full`](crate::ErrorKind::Full). Acks, and commands that were to ride in one, are
-//! always taken: a handler has at most 64 KiB of them, so the worker's concurrency bounds them.
+//! [`ErrorKind::Full`](crate::ErrorKind::Full), and the worker begins no new batch. Acks, and commands
+//! that were to ride in one, are always taken: a batch has at most 64 KiB of them, so the worker's
+//! concurrency bounds what goes above the limit.
 
 use std::{
     collections::VecDeque,
@@ -72,6 +73,11 @@ impl Outbox {
         }
     }
 
+    /// Whether it is not full.
+    pub(crate) fn has_room(&self) -> bool {
+        self.check(0).is_ok()
+    }
+
     /// Whether so many bytes would be taken now; for commands that wait for an ack to ride in.
     pub(crate) fn check(&self, len: usize) -> Result<(), Error> {
         match self {
@@ -132,7 +138,7 @@ impl Queue {
 
     fn check(&self, len: usize) -> Result<(), Error> {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        if bytes.saturating_add(len) > self.limit {
+        if bytes.saturating_add(len.max(1)) > self.limit {
             return Err(Error::new(
                 ErrorKind::Full,
                 format!("the outbox is full: {bytes} bytes wait for NATS"),

@@ -192,7 +192,12 @@ fn tell_progress(gateway: Gateway, ledger: Arc<Ledger>) -> AbortHandle {
     tokio::spawn(async move {
         loop {
             ledger.round().await;
-            for (client, ack) in ledger.progress() {
+            let progress = ledger.progress();
+            if !gateway.link().is_connected() {
+                // It would only pile up: the next round tells of it early enough.
+                continue;
+            }
+            for (client, ack) in progress {
                 gateway.link().outbox.ack(client.gateway, Arc::new(ack));
             }
         }

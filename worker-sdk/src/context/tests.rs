@@ -182,3 +182,82 @@ fn what_waits_is_small_because_it_is_made_for_every_batch() {
     let joining = size_of_val(&gateway.all().join("g"));
     assert!(joining <= 128, "{joining} bytes");
 }
+
+/// A session whose own code panics when it is told to.
+#[derive(Default)]
+struct Brittle(String);
+
+impl serde::Serialize for Brittle {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, "serialize", "as told");
+        std::collections::BTreeMap::from([("text", &self.0)]).serialize(to)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Brittle {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let map = std::collections::BTreeMap::<String, String>::deserialize(from)?;
+        Ok(Self(map.into_values().next().unwrap_or_default()))
+    }
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if self.0 == "drop" {
+            self.0.clear();
+            panic!("as told");
+        }
+    }
+}
+
+/// An error whose text panics.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::error::Error for Unspeakable {}
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("as told")
+    }
+}
+
+struct Careless;
+
+impl Events for Careless {
+    type Session = Brittle;
+
+    async fn on_message(&self, client: &mut Client<Brittle>, message: Message) -> HandlerResult {
+        match message.as_text() {
+            Some("speak") => Err(Unspeakable.into()),
+            text => {
+                client.session.0 = text.unwrap_or_default().to_owned();
+                Ok(())
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_beside_the_handler_is_a_failed_event_too_and_is_acked() {
+    for (messages, failed) in [
+        (["serialize", "fine"], 1),
+        (["fine", "drop"], 2),
+        (["speak", "fine"], 2),
+    ] {
+        let queue = Arc::new(Queue::new(1 << 20));
+        let gateway = Gateway::over(Link::stuck(queue.clone()));
+        let desk = Desk::new(Careless, gateway).unwrap();
+        desk.handle(EventKind::Message, &mut batch(&messages)).await;
+        let [Seen::Acks(acks)] = &queue.look()[..] else {
+            panic!("one ack for {messages:?}")
+        };
+        assert_eq!(acks[0].status, wire::AckStatus::Done);
+        assert_eq!(acks[0].failed, failed, "{messages:?}");
+        let next = wire::EventBatch {
+            seq: 2,
+            ..batch(&["fine"])
+        };
+        assert!(desk.admit(&next, true), "the client is not stuck");
+    }
+}
