@@ -10,6 +10,7 @@
 
 mod dial;
 mod proto;
+mod socket;
 mod wire;
 
 use std::{

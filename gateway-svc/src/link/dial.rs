@@ -2,23 +2,20 @@
 
 use std::{
     io,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use rand::{RngExt, seq::SliceRandom};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    io::AsyncReadExt,
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
 use tracing::{debug, error, warn};
 
-use super::{proto::ServerOp, wire::Wire};
+use super::{proto::ServerOp, socket::Socket, wire::Wire};
 use crate::nats_auth::{Credentials, ServerUrl};
 
 /// A server must answer all of the handshake within this.
@@ -106,7 +103,9 @@ impl Dialer {
                 Some(config) => config.clone(),
                 None => client_config(None)?,
             };
-            socket = socket.secure(config, url).await?;
+            let name = ServerName::try_from(url.host.clone())
+                .map_err(|_| DialError::HostName(url.host.clone()))?;
+            socket = socket.secure(config, name).await?;
         }
         let mut wire = Wire::new(socket);
         let connect = self
@@ -222,79 +221,4 @@ pub(crate) fn client_config(ca: Option<&[u8]>) -> io::Result<Arc<ClientConfig>> 
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
-}
-
-/// The bytes to a NATS server, plain or not.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Socket {
-    async fn secure(self, config: Arc<ClientConfig>, url: &ServerUrl) -> Result<Self, DialError> {
-        let Self::Plain(tcp) = self else {
-            return Ok(self);
-        };
-        let name = ServerName::try_from(url.host.clone())
-            .map_err(|_| DialError::HostName(url.host.clone()))?;
-        Ok(Self::Tls(Box::new(
-            TlsConnector::from(config).connect(name, tcp).await?,
-        )))
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Self::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Plain(_))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_flush(cx),
-            Self::Tls(s) => Pin::new(s).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
-        }
-    }
 }

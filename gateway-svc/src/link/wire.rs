@@ -10,8 +10,8 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::{
-    dial::Socket,
     proto::{Reader, ServerOp, Writer},
+    socket::Socket,
 };
 
 /// How much is read at once.
