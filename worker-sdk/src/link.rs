@@ -3,11 +3,14 @@
 //! Every handle of a process shares one: the way out ([`Outbox`]), the calls that wait for answers
 //! ([`Replies`]) and the gateways that are known ([`Roster`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::{StatusCode, connection::State};
 use futures_util::StreamExt;
-use tokio::task::AbortHandle;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use wire::{GatewayId, Subjects, WorkerId};
 
 use crate::{
@@ -18,6 +21,9 @@ use crate::{
     settings::Settings,
     testing::Hub,
 };
+
+/// An echo that took longer may have been lost on the way.
+const ECHO_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Link {
     pub(crate) id: WorkerId,
@@ -168,16 +174,48 @@ impl Link {
         if let Outbox::Nats(queue) = &self.outbox {
             queue.flush().await?;
             let mut call = self.replies.open();
-            self.publish(call.subject(), Vec::new())?;
-            while !matches!(call.next().await, Some(Reply::Echo) | None) {}
+            let subject = call.subject();
+            let echo = async { while !matches!(call.next().await, Some(Reply::Echo) | None) {} };
+            let mut echo = pin!(echo);
+            'again: loop {
+                self.outbox.publish_promised(Letter {
+                    subject: subject.clone(),
+                    reply: None,
+                    payload: Vec::new(),
+                });
+                // A reconnect loses what was on the way, the echo too: then ask again.
+                while timeout(ECHO_AGAIN, &mut echo).await.is_err() {
+                    if self.is_connected() {
+                        continue 'again;
+                    }
+                }
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     /// The gateways that are there.
+    ///
+    /// "None" is an answer only if we can hear: [`ErrorKind::Timeout`] while NATS is away.
     pub(crate) async fn gateways(&self) -> Result<Vec<GatewayId>, Error> {
         Box::pin(self.roster.watch(self)).await?;
+        let known = self.roster.gateways();
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        let round_trip = timeout_at(self.deadline(), Box::pin(self.round_trip()));
+        round_trip.await.map_err(|_| {
+            let says = "NATS is away, so nobody can be asked";
+            Error::new(ErrorKind::Timeout, says)
+        })??;
+        self.roster.ask_again(self).await?;
         Ok(self.roster.gateways())
+    }
+
+    /// When a question that is asked now has waited long enough.
+    pub(crate) fn deadline(&self) -> Instant {
+        deadline(self.query_timeout)
     }
 }
 
@@ -190,6 +228,12 @@ impl Drop for Link {
             queue.close();
         }
     }
+}
+
+/// So long from now, or very long where that cannot be said.
+pub(crate) fn deadline(time: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    Instant::now() + time.min(YEARS)
 }
 
 fn cannot_subscribe(error: async_nats::SubscribeError) -> Error {

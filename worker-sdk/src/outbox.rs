@@ -255,8 +255,11 @@ impl Queue {
                     }
                     Item::Acks(gathered) => {
                         let subject = Subject::from(subjects.acks(gathered.gateway));
-                        let payload = encode(worker, &gathered.acks);
-                        (gathered.weight, nats.publish(subject, payload).await)
+                        let mut sent = Ok(());
+                        for payload in pieces(worker, &gathered.acks, nats.max_payload()) {
+                            sent = sent.and(nats.publish(subject.clone(), payload).await);
+                        }
+                        (gathered.weight, sent)
                     }
                     Item::Flush(done) => {
                         if let Err(error) = nats.flush().await {
@@ -331,6 +334,18 @@ pub(crate) fn command_weight(command: &Command) -> usize {
         Command::SetSession(session) | Command::UpdateSession(session) => session.as_bytes().len(),
         Command::Destroy | Command::UnbindUid => 0,
     }
+}
+
+/// The messages for these acks: one, or more on a server with a small `max_payload`.
+fn pieces(worker: WorkerId, acks: &[Arc<Ack>], most: usize) -> Vec<Bytes> {
+    let whole = encode(worker, acks);
+    if whole.len() <= most || acks.len() < 2 {
+        return vec![whole];
+    }
+    let (head, tail) = acks.split_at(acks.len() / 2);
+    let mut pieces = self::pieces(worker, head, most);
+    pieces.extend(self::pieces(worker, tail, most));
+    pieces
 }
 
 /// An [`wire::AckMessage`] of acks that the ledger keeps as well.
@@ -429,6 +444,25 @@ mod tests {
             queue.ack(A, big.clone());
         }
         assert_eq!(order(&queue), ["7", "7", "7"]);
+    }
+
+    #[test]
+    fn a_server_with_a_small_limit_gets_gathered_acks_in_pieces_and_in_order() {
+        let worker = WorkerId::from_bytes([9; 6]);
+        let acks: Vec<_> = (0..7).map(ack).collect();
+        let most = encode(worker, &acks[..3]).len();
+        let mut conns = Vec::new();
+        for piece in pieces(worker, &acks, most) {
+            assert!(piece.len() <= most);
+            let message: AckMessage = wire::decode(&piece).unwrap();
+            conns.extend(message.acks.iter().map(|ack| ack.conn.0));
+        }
+        assert_eq!(conns, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            pieces(worker, &acks[..1], 1).len(),
+            1,
+            "that is all there is"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! One request goes out, and the roster says which gateways must answer it. The answer names those
 //! that did not.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
@@ -13,11 +13,17 @@ use wire::{
 };
 
 use crate::{
-    Error, ErrorKind, Target, context, link::Link, replies::Reply, session::Codec, target::Whom,
+    Error, ErrorKind, Target, context,
+    link::Link,
+    replies::{Call, Reply},
+    session::Codec,
+    target::Whom,
 };
 
 /// How many clients a page of a list has at the most.
 const PAGE: u32 = 1000;
+/// The pause before a gateway that has lost NATS is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How many clients a target has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +61,8 @@ impl Target {
     /// How many clients there are.
     pub async fn count(&self) -> Result<Count, Error> {
         let kind = RequestKind::Query(Query::Count);
-        if let Whom::Client(_) = self.whom()? {
-            let answer = self.ask(kind).await?;
+        if let Whom::Client(id) = self.whom()? {
+            let answer = self.ask_client(*id, kind).await?;
             return Ok(Count {
                 total: answer.map_or(0, |a| a.count),
                 missing: Vec::new(),
@@ -71,22 +77,42 @@ impl Target {
 
     /// Whether there is a client at all.
     ///
-    /// If nobody is, NATS knows at once. [`ErrorKind::Timeout`] if no client was found, but not
-    /// every gateway answered.
+    /// If no gateway knows the uid or group, NATS says so at once. [`ErrorKind::Timeout`] if no
+    /// client was found, but not every gateway answered.
     pub async fn is_online(&self) -> Result<bool, Error> {
         if let Whom::Uid(_) | Whom::Group(_) = self.whom()? {
-            match self.ask(RequestKind::Query(Query::Count)).await? {
-                None => return Ok(false),
-                Some(answer) if answer.count > 0 => return Ok(true),
-                // A gateway listens for a while after its last client left: ask them all.
-                Some(_) => {}
-            }
+            return Box::pin(self.is_anybody_there()).await;
         }
         let count = self.count().await?;
         if count.total == 0 && !count.missing.is_empty() {
             return Err(missing(&count.missing));
         }
         Ok(count.total > 0)
+    }
+
+    /// Asks those who listen, and only if that leaves it open, everybody.
+    async fn is_anybody_there(&self) -> Result<bool, Error> {
+        let link = self.gateway.link();
+        let count = || RequestKind::Query(Query::Count);
+        let (subject, request) = self.request(count())?;
+        context::overtaking();
+        let mut call = link.replies.open();
+        link.ask(subject, call.subject(), wire::encode(&request))?;
+        match first(link, &mut call, link.deadline()).await? {
+            None => return Ok(false),
+            Some(answer) if answer.count > 0 => return Ok(true),
+            Some(_) => {}
+        }
+        // A gateway listens for a while after its last client left, so that answer decides nothing.
+        let gateways = link.gateways().await?;
+        let request = self.request_elsewhere(count())?;
+        link.ask(link.subjects.all(), call.subject(), wire::encode(&request))?;
+        let found = |answer: &Answer| answer.count > 0;
+        let (answers, silent) = gather(link, &mut call, gateways, found).await?;
+        match answers.iter().any(found) {
+            false if !silent.is_empty() => Err(missing(&silent)),
+            found => Ok(found),
+        }
     }
 
     /// Who they are, with their uids.
@@ -123,7 +149,10 @@ impl Target {
             })
         };
         let (answers, mut missing) = match self.whom()? {
-            Whom::Client(_) => (Vec::from_iter(self.ask(page(None)).await?), Vec::new()),
+            Whom::Client(id) => {
+                let answer = self.ask_client(*id, page(None)).await?;
+                (Vec::from_iter(answer), Vec::new())
+            }
             _ => self.survey(page(None)).await?,
         };
         let mut found: Vec<ClientInfo> = Vec::new();
@@ -181,8 +210,8 @@ impl Target {
         let link = self.gateway.link();
         let (subject, request) = self.request(RequestKind::Command(command))?;
         let gateways: Vec<GatewayId> = match self.whom()? {
-            Whom::Client(_) => {
-                let answer = Box::pin(one(link, subject, &request)).await?;
+            Whom::Client(id) => {
+                let answer = self.ask_client(*id, request.kind).await?;
                 return Ok(answer.map_or(0, |a| a.count));
             }
             Whom::All => {
@@ -203,10 +232,25 @@ impl Target {
         Ok(answers.iter().map(|a| a.count).sum())
     }
 
-    /// Asks on the target's own subject; the first answer, `None` if nobody is there.
-    async fn ask(&self, kind: RequestKind) -> Result<Option<Answer>, Error> {
+    /// Asks the gateway of a client; `None` if that is gone.
+    async fn ask_client(&self, id: ClientId, kind: RequestKind) -> Result<Option<Answer>, Error> {
         let (subject, request) = self.request(kind)?;
-        Box::pin(one(self.gateway.link(), subject, &request)).await
+        let link = self.gateway.link();
+        let ask = async {
+            loop {
+                if let Some(answer) = one(link, subject.clone(), &request).await? {
+                    return Ok(Some(answer));
+                }
+                // Nobody listens. Either the gateway is gone, or it has lost NATS and will be back,
+                // with the client.
+                if !link.gateways().await?.contains(&id.gateway) {
+                    return Ok(None);
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let answer = timeout_at(link.deadline(), Box::pin(ask)).await;
+        answer.unwrap_or_else(|_| Err(no_answer(link)))
     }
 
     /// Asks every gateway; the answers, and who gave none.
@@ -219,25 +263,24 @@ impl Target {
     }
 }
 
-/// The first answer to a request; `None` if nobody is there.
+/// The first answer to a request; `None` if nobody listens.
 ///
 /// Those who wait are boxed, so that a handler which may wait, and does not, stays small.
 async fn one(link: &Link, subject: String, request: &Request) -> Result<Option<Answer>, Error> {
     context::overtaking();
     let mut call = link.replies.open();
     link.ask(subject, call.subject(), wire::encode(request))?;
-    let deadline = Instant::now() + link.query_timeout;
+    first(link, &mut call, link.deadline()).await
+}
+
+/// The first answer; `None` if nobody listens.
+async fn first(link: &Link, call: &mut Call, until: Instant) -> Result<Option<Answer>, Error> {
     loop {
-        match timeout_at(deadline, call.next()).await {
-            Ok(Some(Reply::Answer(answer))) => return check(answer).map(Some).or_else(gone),
+        match timeout_at(until, call.next()).await {
+            Ok(Some(Reply::Answer(answer))) => return check(answer).map(Some),
             Ok(Some(Reply::Nobody) | None) => return Ok(None),
             Ok(Some(Reply::Echo)) => {}
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::Timeout,
-                    format!("no answer within {:?}", link.query_timeout),
-                ));
-            }
+            Err(_) => return Err(no_answer(link)),
         }
     }
 }
@@ -252,48 +295,56 @@ async fn many(
     context::overtaking();
     let mut call = link.replies.open();
     link.ask(subject, call.subject(), wire::encode(request))?;
-    let deadline = Instant::now() + link.query_timeout;
+    gather(link, &mut call, gateways, |_| false).await
+}
+
+/// Waits until these gateways answered, or until one answer is enough.
+async fn gather(
+    link: &Link,
+    call: &mut Call,
+    gateways: Vec<GatewayId>,
+    enough: impl Fn(&Answer) -> bool,
+) -> Result<(Vec<Answer>, Vec<GatewayId>), Error> {
+    let deadline = link.deadline();
     let mut open: HashSet<GatewayId> = gateways.into_iter().collect();
     let mut answers = Vec::new();
-    while !open.is_empty() {
+    while !open.is_empty() && !answers.last().is_some_and(&enough) {
         match timeout_at(deadline, call.next()).await {
             Ok(Some(Reply::Answer(answer))) => {
                 open.remove(&answer.gateway);
-                match check(answer) {
-                    Ok(answer) => answers.push(answer),
-                    Err(error) => gone(error).map(|_: Option<Answer>| ())?,
-                }
+                answers.push(check(answer)?);
             }
             Ok(Some(Reply::Echo)) => {}
             Ok(Some(Reply::Nobody) | None) | Err(_) => break,
         }
     }
     // Who left the roster meanwhile has no clients any more.
-    let there = link.gateways().await?;
+    let there = link.roster.gateways();
     open.retain(|gateway| there.contains(gateway));
     Ok((answers, open.into_iter().collect()))
 }
 
-fn check(answer: Answer) -> Result<Answer, AnswerError> {
+/// That a client is gone is an answer like any other: it is none.
+fn check(answer: Answer) -> Result<Answer, Error> {
     match answer.error {
         None => Ok(answer),
-        Some(error) => Err(error),
-    }
-}
-
-/// That a client is gone is an answer like any other.
-fn gone<T>(error: AnswerError) -> Result<Option<T>, Error> {
-    match error {
-        AnswerError::NoClient => Ok(None),
-        AnswerError::SessionTooLarge => Err(Error::new(
+        Some(AnswerError::NoClient) => Ok(Answer::count(answer.gateway, 0)),
+        Some(AnswerError::SessionTooLarge) => Err(Error::new(
             ErrorKind::Session,
             "the session would grow over its limit",
         )),
-        AnswerError::Malformed | AnswerError::Other => Err(Error::new(
+        Some(AnswerError::Malformed | AnswerError::Other) => Err(Error::new(
             ErrorKind::Refused,
             "a gateway does not understand the request",
         )),
     }
+}
+
+fn no_answer(link: &Link) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("no answer within {:?}", link.query_timeout),
+    )
 }
 
 fn missing(gateways: &[GatewayId]) -> Error {

@@ -68,8 +68,12 @@ impl Roster {
             let (heard_one, mut heard) = watch::channel(false);
             let book = self.book.clone();
             let nats = link.nats().cloned();
+            let probe = nats.as_ref().map(async_nats::Client::new_inbox);
+            let probe = probe.unwrap_or_default();
+            let mut echoes = link.subscribe(probe.clone()).await?;
             let task = tokio::spawn(async move {
                 let mut sweep = tokio::time::interval(GONE / 6);
+                let mut asked: Option<Instant> = None;
                 loop {
                     tokio::select! {
                         biased;
@@ -81,16 +85,32 @@ impl Roster {
                             }
                             heard_one.send_replace(true);
                         }
-                        _ = sweep.tick() => {
-                            let (mut book, now) = (lock(&book), Instant::now());
-                            let cut_off = nats.as_ref().is_none_or(|nats| {
-                                nats.connection_state() != State::Connected
-                            });
-                            if cut_off {
-                                // Silence says nothing of the others while it is we who hear nobody.
-                                book.excuse(now);
+                        Some(_) = echoes.next() => {
+                            // Whatever was said until we asked has been heard by now.
+                            if let Some(at) = asked.take() {
+                                lock(&book).sweep(at);
                             }
-                            book.sweep(now);
+                        }
+                        _ = sweep.tick() => {
+                            let now = Instant::now();
+                            let Some(nats) = nats
+                                .as_ref()
+                                .filter(|nats| nats.connection_state() == State::Connected)
+                            else {
+                                // Silence says nothing of the others while it is we who hear nobody.
+                                lock(&book).excuse(now);
+                                asked = None;
+                                continue;
+                            };
+                            // It may still be we: this process stood still, or its connection is
+                            // dead and nobody knows yet. So nobody is gone before an echo came back.
+                            let waits = asked.is_some_and(|at| now.duration_since(at) < GONE);
+                            if !waits && lock(&book).is_anybody_silent(now) {
+                                asked = Some(now);
+                                if nats.publish(probe.clone(), "".into()).await.is_err() {
+                                    return;
+                                }
+                            }
                         }
                     }
                 }
@@ -106,6 +126,13 @@ impl Roster {
             Ok(task.abort_handle())
         };
         self.watching.get_or_try_init(|| watch).await.map(|_| ())
+    }
+
+    /// Asks once more who is there, and gives them the time to speak.
+    pub(crate) async fn ask_again(&self, link: &Link) -> Result<(), Error> {
+        link.publish(link.subjects.who(), Vec::new())?;
+        tokio::time::sleep(SETTLE).await;
+        Ok(())
     }
 
     /// The gateways that are there now.
@@ -155,6 +182,12 @@ impl Book {
         }
     }
 
+    fn is_anybody_silent(&self, now: Instant) -> bool {
+        let silent = |process: &Process| now.duration_since(process.heard) >= GONE;
+        self.processes.values().any(silent)
+    }
+
+    /// Lets go of everybody who had not spoken for too long at that time, nor since.
     fn sweep(&mut self, now: Instant) {
         let lost = &self.lost;
         self.processes.retain(|id, process| {
@@ -203,15 +236,29 @@ mod tests {
         book.hear(&beat(1, NodeState::Ready), start);
         book.hear(&beat(2, NodeState::Ready), start);
         book.hear(&beat(2, NodeState::Leaving), start);
+        assert!(!book.is_anybody_silent(start + GONE - Duration::from_millis(1)));
         book.sweep(start + GONE - Duration::from_millis(1));
         assert_eq!(book.processes.len(), 1);
         assert!(lost.try_recv().is_err());
 
+        assert!(book.is_anybody_silent(start + GONE));
         book.sweep(start + GONE);
         assert!(book.processes.is_empty());
         let gone: Vec<_> = std::iter::from_fn(|| lost.try_recv().ok()).collect();
         assert_eq!(gone.len(), 2, "each shard is a gateway");
         assert!(gone.iter().all(|id| id.as_bytes()[0] == 1));
+    }
+
+    #[test]
+    fn who_speaks_while_we_make_sure_is_not_lost() {
+        let mut book = Book::default();
+        let start = Instant::now();
+        book.hear(&beat(1, NodeState::Ready), start);
+        let asked = start + GONE * 3;
+        assert!(book.is_anybody_silent(asked));
+        book.hear(&beat(1, NodeState::Ready), asked);
+        book.sweep(asked);
+        assert_eq!(book.processes.len(), 1);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
     gateway::connection_settings,
     intake::Intake,
     ledger::Ledger,
-    link::Link,
+    link::{self, Link},
     presence::{self, Presence, Profile},
     settings::{self, Credentials, DEFAULT_CONCURRENCY, Settings, process_var},
     signal,
@@ -107,7 +107,8 @@ impl Worker {
     /// Works until `stop` resolves.
     ///
     /// While NATS is not there it tries on, also at the start, and says so once in the log. An
-    /// error before the first event: credentials that NATS refuses, or `on_worker_start`.
+    /// error before the first event: credentials that NATS refuses, or `on_worker_start`. If `stop`
+    /// resolves before, there is nothing to finish: `on_worker_start` is dropped where it waits.
     ///
     /// Stopping loses nothing: the worker leaves the queue group, finishes what was routed to it,
     /// publishes what is in the outbox, and runs `on_worker_stop`. Batches that are still being
@@ -125,9 +126,11 @@ impl Worker {
         };
         let gateway = Gateway::over(link);
         let desk = Arc::new(Desk::new(events, gateway.clone())?);
-        desk::hook(desk.events.on_worker_start(&gateway))
-            .await
-            .map_err(|says| hook_failed("on_worker_start", &says))?;
+        tokio::select! {
+            started = desk::hook(desk.events.on_worker_start(&gateway)) => started,
+            () = &mut stop => return Ok(()),
+        }
+        .map_err(|says| hook_failed("on_worker_start", &says))?;
 
         let link = gateway.link();
         let mut intake = Intake::open(desk.clone(), &self.service, self.limits.concurrency).await?;
@@ -155,7 +158,7 @@ impl Worker {
             intake.work(stop).await?;
         }
 
-        let deadline = Instant::now() + self.limits.stop_timeout;
+        let deadline = link::deadline(self.limits.stop_timeout);
         tracing::info!(service = %self.service, worker = %link.id, "worker is stopping");
         presence.say(NodeState::Draining);
         let left = timeout_at(deadline, intake.leave()).await;
@@ -209,7 +212,7 @@ fn tell_of_lost_gateways<E: Events>(desk: Arc<Desk<E>>) -> AbortHandle {
     tokio::spawn(async move {
         let link = desk.gateway.link();
         let mut lost = link.roster.lost();
-        if let Err(error) = link.gateways().await {
+        if let Err(error) = link.roster.watch(link).await {
             tracing::error!(
                 error = crate::error::chain(&error),
                 "cannot listen to the gateways' beats"

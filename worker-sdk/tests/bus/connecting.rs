@@ -2,7 +2,10 @@
 
 use futures_util::StreamExt;
 use gatebus_tests::{Nats, within};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+};
 use worker_sdk::{Client, ErrorKind, Events, Gateway, HandlerResult, Message, Worker};
 
 use crate::fake::SOON;
@@ -54,6 +57,76 @@ async fn a_worker_tries_on_while_there_is_no_server_and_can_be_stopped_while_it_
         .expect("a worker");
     let run = Box::pin(worker.run_until(Nothing, two_knocks));
     within("the worker to stop", run).await.expect("stopped");
+}
+
+/// Its hook waits for something that never comes.
+struct Waiting;
+
+impl Events for Waiting {
+    type Session = ();
+
+    async fn on_worker_start(&self, _: &Gateway) -> HandlerResult {
+        std::future::pending().await
+    }
+
+    async fn on_message(&self, _: &mut Client<()>, _: Message) -> HandlerResult {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_still_starting_can_be_stopped() {
+    let server = Nats::start().await;
+    let worker = Worker::builder("test")
+        .nats_url(server.url())
+        .build()
+        .expect("a worker");
+    let run = Box::pin(worker.run_until(Waiting, tokio::task::yield_now()));
+    within("the worker to stop", run).await.expect("stopped");
+}
+
+/// A server that hangs up on the first message that is published, and delivers the second.
+async fn moody(door: TcpListener) {
+    let mut published = 0;
+    loop {
+        let (socket, _) = door.accept().await.expect("a knock");
+        let mut socket = BufReader::new(socket);
+        let hello =
+            b"INFO {\"server_id\":\"moody\",\"version\":\"2.15.1\",\"max_payload\":1048576}\r\n";
+        socket.write_all(hello).await.expect("said");
+        let mut sid = String::new();
+        let mut line = String::new();
+        while socket.read_line(&mut line).await.is_ok_and(|n| n > 0) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["PING"] => socket.write_all(b"PONG\r\n").await.expect("said"),
+                ["SUB", _, number] => number.clone_into(&mut sid),
+                ["PUB", subject, "0"] => {
+                    published += 1;
+                    if published == 1 {
+                        break;
+                    }
+                    let echo = format!("MSG {subject} {sid} 0\r\n\r\n");
+                    socket.write_all(echo.as_bytes()).await.expect("said");
+                }
+                _ => {}
+            }
+            line.clear();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flush_outlives_the_connection_that_it_began_on() {
+    let door = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("nats://{}", door.local_addr().expect("bound"));
+    let server = tokio::spawn(moody(door));
+    let gateway = Gateway::builder().nats_url(url).connect();
+    let gateway = within("the handle", Box::pin(gateway))
+        .await
+        .expect("connected");
+    within("a flush", gateway.flush()).await.expect("flushed");
+    server.abort();
 }
 
 #[tokio::test]

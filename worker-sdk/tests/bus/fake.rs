@@ -80,6 +80,18 @@ impl Fake {
         self.unread.pop_front().expect("one was read")
     }
 
+    /// Resolves when the server knows all that was subscribed to.
+    pub(crate) async fn round_trip(&self) {
+        let inbox = self.nats.new_inbox();
+        let subscribed = self.nats.subscribe(inbox.clone()).await;
+        let mut echo = subscribed.expect("subscribed");
+        self.nats
+            .publish(inbox, "".into())
+            .await
+            .expect("published");
+        within("an echo", echo.next()).await.expect("a message");
+    }
+
     /// Beats once.
     pub(crate) async fn beat(&self, state: NodeState) {
         let mut process = [0; 6];

@@ -1,8 +1,8 @@
 //! Queries when some gateways answer and some do not.
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use gatebus_tests::{Nats, within};
-use wire::{Answer, NodeState, Request};
+use wire::{Answer, ClientId, ConnId, NodeState, Request, Uid};
 use worker_sdk::{ErrorKind, Gateway};
 
 use crate::fake::{Fake, SOON};
@@ -70,6 +70,98 @@ async fn an_answer_names_the_gateways_that_gave_none() {
     assert_eq!((count.total, &count.missing[..]), (7, &[mute_id][..]));
     let error = gateway.all().join("g").await.expect_err("not all answered");
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Answers on these subjects, each with its count.
+async fn answer(gateway: &Fake, counts: [(String, u64); 2]) {
+    let mut questions = stream::SelectAll::new();
+    for (subject, count) in counts {
+        let asked = gateway.nats.subscribe(subject).await.expect("subscribed");
+        questions.push(asked.map(move |message| (message, count)));
+    }
+    gateway.round_trip().await;
+    let (nats, id) = (gateway.nats.clone(), gateway.id);
+    tokio::spawn(async move {
+        while let Some((message, count)) = questions.next().await {
+            let answer = wire::encode(&Answer::count(id, count));
+            if let Some(reply) = message.reply {
+                nats.publish(reply, answer.into()).await.expect("published");
+            }
+        }
+    });
+}
+
+/// Resolves when the handle has heard of these gateways.
+async fn know(gateway: &Gateway, fakes: &[&Fake]) {
+    let subject = fakes[0].subjects.who();
+    let mut who = fakes[0].nats.subscribe(subject).await.expect("subscribed");
+    fakes[0].round_trip().await;
+    let asking = gateway.clone();
+    let first = tokio::spawn(async move { asking.all().count().await });
+    within("it to ask who is there", who.next()).await;
+    for fake in fakes {
+        fake.beat(NodeState::Ready).await;
+    }
+    let first = within("the first count", first).await.expect("no panic");
+    first.expect("a count");
+}
+
+#[tokio::test]
+async fn a_gateway_that_still_listens_for_a_uid_does_not_decide_that_it_is_offline() {
+    let server = Nats::start().await;
+    let (lingers, has_it) = (Fake::start(&server).await, Fake::start(&server).await);
+    let uid = |uid: &str| lingers.subjects.uid(&Uid::new(uid).expect("a name"));
+    let all = lingers.subjects.all();
+    answer(&lingers, [(uid("42"), 0), (all.clone(), 0)]).await;
+    // Silent on the uid's subject, so that the other one's answer comes first.
+    answer(&has_it, [("unheard".to_owned(), 0), (all, 1)]).await;
+    let gateway = handle(&server).await;
+    know(&gateway, &[&lingers, &has_it]).await;
+    let online = gateway.is_uid_online("42").await;
+    assert!(online.expect("an answer"), "the second has it");
+    has_it.beat(NodeState::Leaving).await;
+    assert!(!gateway.is_uid_online("43").await.expect("an answer"));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_off_the_bus_for_a_moment_has_not_lost_its_clients() {
+    let server = Nats::start().await;
+    let fake = Fake::start(&server).await;
+    let client = ClientId {
+        gateway: fake.id,
+        conn: ConnId(1),
+    };
+    let gateway = handle(&server).await;
+    let all = fake.subjects.all();
+    answer(&fake, [("unheard".to_owned(), 0), (all, 1)]).await;
+    know(&gateway, &[&fake]).await;
+
+    let error = gateway.join_group(client, "g").await.expect_err("nobody");
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+
+    let subject = fake.subjects.client(client);
+    answer(&fake, [(subject, 1), ("unheard".to_owned(), 0)]).await;
+    assert!(gateway.join_group(client, "g").await.expect("an answer"));
+
+    let other = ClientId {
+        conn: ConnId(2),
+        ..client
+    };
+    fake.beat(NodeState::Leaving).await;
+    let joined = gatebus_tests::eventually("the goodbye to be heard", async || {
+        gateway.join_group(other, "g").await.ok()
+    });
+    assert!(!joined.await, "gone for good");
+}
+
+#[tokio::test]
+async fn while_nats_is_away_nobody_is_said_to_be_there_or_not() {
+    let mut server = Nats::start().await;
+    let gateway = handle(&server).await;
+    within("a flush", gateway.flush()).await.expect("flushed");
+    server.stop().await;
+    let count = within("an answer", gateway.all().count()).await;
+    assert_eq!(count.expect_err("who knows").kind(), ErrorKind::Timeout);
 }
 
 #[tokio::test]
