@@ -1,19 +1,36 @@
 //! Configuration: what was typed, and what it means.
 //!
-//! Every option is a flag and an environment variable. [`Options`] is what clap reads;
-//! [`Config`] is what the rest of the program works with, checked as a whole before a port is opened.
+//! Every option is a flag and an environment variable; a variable that is set to nothing is not set.
+//! [`Options`] is what clap reads; [`Config`] is what the rest of the program works with, checked as
+//! a whole before a port is opened.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+mod complaint;
+#[cfg(test)]
+mod tests;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{
+    Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable, error::ErrorKind,
+};
 use ipnet::IpNet;
+use rustls::ClientConfig;
 use wire::Prefix;
 
-use crate::{listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl};
+use self::complaint::complaint;
+use crate::{link::client_config, listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl};
 
 /// Holds clients' connections and takes them to workers over NATS.
 ///
 /// Sizes carry units (64KiB), times too (30s). Secrets are files.
+/// SIGTERM or SIGINT drains the gateway, a second one ends it at once, with exit status 1.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-svc", version)]
 pub struct Options {
@@ -27,7 +44,7 @@ pub struct Options {
     )]
     listen: Vec<ListenUrl>,
 
-    /// NATS servers, separated by commas; a user and password may stand in the URL
+    /// NATS servers, separated by commas; a user and password may stand in the URL; tls:// in one is TLS to all
     #[arg(
         long = "nats",
         env = "NATS_URL",
@@ -43,12 +60,7 @@ pub struct Options {
     nats_user: Option<String>,
 
     /// File with the password for NATS
-    #[arg(
-        long,
-        env = "NATS_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "nats_user"
-    )]
+    #[arg(long, env = "NATS_PASSWORD_FILE", value_name = "FILE")]
     nats_password_file: Option<PathBuf>,
 
     /// File with a token for NATS
@@ -145,7 +157,7 @@ pub struct Options {
     #[arg(long, env = "GATEBUS_DRAIN_SPREAD", value_name = "TIME", default_value = "10s", value_parser = time_or_zero)]
     drain_spread: Duration,
 
-    /// On SIGTERM: after so long it ends, whatever is left
+    /// On SIGTERM: after so long it has ended, whatever is left
     #[arg(long, env = "GATEBUS_DRAIN_DEADLINE", value_name = "TIME", default_value = "60s", value_parser = time)]
     drain_deadline: Duration,
 
@@ -188,7 +200,8 @@ pub struct Config {
     pub listen: Vec<ListenUrl>,
     pub nats: Vec<ServerUrl>,
     pub credentials: Credentials,
-    pub nats_ca_file: Option<PathBuf>,
+    /// How NATS servers prove who they are; `None` where neither a file nor an address asks for it.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
     pub prefix: Prefix,
     pub shards: u16,
     pub admin: SocketAddr,
@@ -236,44 +249,51 @@ pub struct Drain {
 
 /// Descriptors that are not clients: listeners, NATS, admin, runtime.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// Largest value of `--max-message`: what NATS carries by default, less an envelope with a full session.
-const MOST_MESSAGE: usize = 64 * 1024 * 1024;
+/// Largest value of `--max-message`: an event with it, a full session and the rest of its envelope
+/// is the largest that anybody decodes. What NATS carries by default is less; the shard sees to that.
+const MOST_MESSAGE: usize = wire::codec::MAX_ENVELOPE - wire::session::MAX_SESSION - 8 * 1024;
+/// Longest time of any option. Deadlines are sums of times, and must not leave the clock's range.
+const MOST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Options {
     /// Reads flags and environment. Help and version are printed; a bad value is one line that
     /// names its option, and exit status 2.
     #[must_use]
     pub fn parse_or_exit() -> Self {
-        Self::try_parse().unwrap_or_else(|e| {
+        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+        Self::read(std::env::args_os().collect(), is_empty).unwrap_or_else(|e| {
             if !e.use_stderr() {
                 e.exit();
             }
-            let text = e.to_string();
-            let mut line = text
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            // whoever set a variable looks for its name, not for the flag's
-            let mut command = Self::command();
-            command.build();
-            for arg in command.get_arguments() {
-                if let Some(env) = arg.get_env() {
-                    line = line.replace(&format!("'{arg}'"), &format!("{arg} ({})", env.display()));
-                }
-            }
-            let tips = text.lines().find_map(|l| l.trim().strip_prefix("tip: "));
-            eprintln!(
-                "gateway-svc: {line}{}",
-                tips.map(|t| format!("; {t}")).unwrap_or_default()
-            );
+            eprintln!("gateway-svc: {}", complaint(&e));
             std::process::exit(2);
         })
     }
 
+    /// Leaves out the variables that are `unset`: charts set what they do not use to nothing.
+    fn read(args: Vec<OsString>, unset: impl Fn(&OsStr) -> bool) -> Result<Self, clap::Error> {
+        let leave_out = |arg: Arg| match arg.get_env() {
+            Some(name) if unset(name) => arg.env(Resettable::Reset),
+            _ => arg,
+        };
+        match Self::command()
+            .mut_args(leave_out)
+            .try_get_matches_from(&args)
+        {
+            Ok(matches) => Self::from_arg_matches(&matches),
+            // help names every variable
+            Err(e) if e.kind() == ErrorKind::DisplayHelp => Self::try_parse_from(args),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Checks what clap cannot. `descriptors` is the process's limit.
     pub fn check(self, descriptors: u64) -> Result<Config, String> {
+        if self.nats_password_file.is_some() && self.nats_user.is_none() {
+            return Err(
+                "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
+            );
+        }
         let credentials = Credentials::read(
             self.nats_user,
             self.nats_password_file,
@@ -281,15 +301,15 @@ impl Options {
             self.nats_nkey_file,
             self.nats_creds_file,
         )?;
-        if let Some(file) = &self.nats_ca_file {
-            std::fs::read(file)
-                .map_err(|e| format!("--nats-ca-file (NATS_CA_FILE) {}: {e}", file.display()))?;
-        }
+        let tls = tls(self.nats_ca_file.as_deref(), &self.nats)?;
         if self.listen.is_empty() {
             return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
         }
         if self.max_message > MOST_MESSAGE {
-            return Err("--max-message (GATEBUS_MAX_MESSAGE): at most 64MiB".into());
+            let most = MOST_MESSAGE / 1024;
+            return Err(format!(
+                "--max-message (GATEBUS_MAX_MESSAGE): at most {most}KiB"
+            ));
         }
         if self.mailbox < self.max_message {
             return Err(
@@ -311,7 +331,7 @@ impl Options {
             listen: self.listen,
             nats: self.nats,
             credentials,
-            nats_ca_file: self.nats_ca_file,
+            tls,
             prefix: self.prefix,
             shards,
             admin: self.admin,
@@ -342,6 +362,24 @@ impl Options {
     }
 }
 
+/// How NATS servers are to prove who they are, if a file or an address asks for it.
+fn tls(ca: Option<&Path>, nats: &[ServerUrl]) -> Result<Option<Arc<ClientConfig>>, String> {
+    match ca {
+        Some(file) => {
+            let config = fs::read(file).and_then(|pem| client_config(Some(&pem)));
+            let config = config
+                .map_err(|e| format!("--nats-ca-file (NATS_CA_FILE) {}: {e}", file.display()))?;
+            Ok(Some(config))
+        }
+        None if nats.iter().any(|url| url.tls) => {
+            let config = client_config(None);
+            let config = config.map_err(|e| format!("--nats (NATS_URL): no TLS: {e}"))?;
+            Ok(Some(config))
+        }
+        None => Ok(None),
+    }
+}
+
 fn size(text: &str) -> Result<usize, String> {
     let size: bytesize::ByteSize = text
         .parse()
@@ -354,8 +392,11 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn time_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "a time such as 500ms, 10s or 2m is needed".to_owned())
+    match humantime::parse_duration(text) {
+        Ok(time) if time > MOST_TIME => Err("must be at most 365 days".into()),
+        Ok(time) => Ok(time),
+        Err(_) => Err("a time such as 500ms, 10s or 2m is needed".into()),
+    }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

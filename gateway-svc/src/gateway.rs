@@ -2,10 +2,11 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     sync::{Notify, oneshot},
+    task::JoinSet,
     time::interval,
 };
 use tracing::info;
@@ -13,7 +14,7 @@ use tracing::info;
 use crate::{
     admin,
     config::Config,
-    link::{Dialer, Talk, client_config},
+    link::{Dialer, Talk},
     listen::ListenUrl,
     metrics::Metrics,
     process::Process,
@@ -30,23 +31,11 @@ pub struct Gateway {
     config: Arc<Config>,
     shards: Vec<Vec<Listener>>,
     admin: std::net::TcpListener,
-    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Gateway {
     /// Opens every port, or says which could not be opened.
     pub fn bind(config: Config) -> Result<Self> {
-        let tls = match &config.nats_ca_file {
-            Some(file) => {
-                let pem = std::fs::read(file)
-                    .with_context(|| format!("--nats-ca-file {}", file.display()))?;
-                Some(
-                    client_config(Some(&pem))
-                        .with_context(|| format!("--nats-ca-file {}", file.display()))?,
-                )
-            }
-            None => None,
-        };
         let admin = admin::bind(config.admin)
             .with_context(|| format!("cannot open --admin {}", config.admin))?;
         let mut shards: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
@@ -68,7 +57,6 @@ impl Gateway {
             config: Arc::new(config),
             shards,
             admin,
-            tls,
         })
     }
 
@@ -86,7 +74,10 @@ impl Gateway {
     }
 
     /// Serves until `shutdown`, then drains: unready at once, clients closed evenly, their last
-    /// events acknowledged. Ends with an error only if a shard breaks.
+    /// events acknowledged. Ends with an error only if a shard breaks, and then at once.
+    ///
+    /// A panic in a task of a shard leaves the shard standing still: the program must end at a
+    /// panic, as the binary does.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let metrics = Arc::new(Metrics::new());
         let process = Arc::new(Process::new(self.config.shards));
@@ -106,7 +97,7 @@ impl Gateway {
                 dialer: Dialer {
                     servers: self.config.nats.clone(),
                     credentials: self.config.credentials.clone(),
-                    tls: self.tls.clone(),
+                    tls: self.config.tls.clone(),
                     name: format!("gatebus gateway {}", process.shard(number).gateway),
                     talk: Talk::default(),
                 },
@@ -116,12 +107,7 @@ impl Gateway {
         }
         let admin = tokio::spawn(admin::serve(self.admin, process.clone(), metrics));
         let ready = tokio::spawn(announce(process.clone()));
-        let all = async {
-            for shard in &mut ended {
-                shard.await.map_err(|_| anyhow!("a shard broke"))??;
-            }
-            Ok(())
-        };
+        let all = all(ended);
         tokio::pin!(all);
         let outcome = tokio::select! {
             broken = &mut all => broken,
@@ -159,6 +145,15 @@ fn spawn(number: u16, parts: ShardParts) -> Result<oneshot::Receiver<Result<()>>
     Ok(ended)
 }
 
+/// Waits for the last shard, or for the first that breaks.
+async fn all(shards: Vec<oneshot::Receiver<Result<()>>>) -> Result<()> {
+    let mut ends: JoinSet<_> = shards.into_iter().collect();
+    while let Some(end) = ends.join_next().await {
+        end?.context("a shard's thread is gone")??;
+    }
+    Ok(())
+}
+
 /// Whether nobody listens there: sockets that share a port would not notice another process.
 fn vacant(addr: SocketAddr) -> std::io::Result<()> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -174,4 +169,40 @@ fn listen(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whichever_shard_breaks_is_noticed_while_the_others_go_on() {
+        for (n, broken) in [Some(Err(anyhow!("no memory"))), None]
+            .into_iter()
+            .enumerate()
+        {
+            let (_first, runs) = oneshot::channel();
+            let (second, breaks) = oneshot::channel();
+            match broken {
+                Some(error) => second.send(error).expect("it is waited for"),
+                None => drop(second),
+            }
+            let error = all(vec![runs, breaks]).await.expect_err("it broke");
+            let expected = ["no memory", "a shard's thread is gone"][n];
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn all_have_ended_when_the_last_has() {
+        let (first, second) = (oneshot::channel(), oneshot::channel());
+        second.0.send(Ok(())).expect("it is waited for");
+        let ended = tokio::spawn(all(vec![first.1, second.1]));
+        tokio::task::yield_now().await;
+        assert!(!ended.is_finished());
+        first.0.send(Ok(())).expect("it is waited for");
+        ended.await.expect("no panic").expect("no error");
+    }
 }

@@ -59,7 +59,7 @@ impl FromStr for ListenUrl {
             format!("{e}; a URL such as websocket://0.0.0.0:7272?service=chat is needed")
         })?;
         let protocol = match url.scheme() {
-            "websocket" | "ws" => Protocol::Websocket,
+            "websocket" => Protocol::Websocket,
             other => {
                 return Err(format!(
                     "protocol `{other}` is not known; known is: websocket"
@@ -100,5 +100,34 @@ impl FromStr for ListenUrl {
             addr,
             service,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_written_as_it_is_read() {
+        for text in [
+            "websocket://0.0.0.0:7272?service=chat",
+            "websocket://[::]:7272?service=chat",
+        ] {
+            assert_eq!(text.parse::<ListenUrl>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_protocol_has_one_name() {
+        for text in [
+            "ws://0.0.0.0:7272?service=chat",
+            "wss://0.0.0.0:7272?service=chat",
+        ] {
+            let error = text.parse::<ListenUrl>().unwrap_err();
+            assert!(
+                error.contains("is not known; known is: websocket"),
+                "{error}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Options: what is wrong is said in one line, before anything is opened.
 
-use gatebus_tests::{Nats, gateway::command, process::Process};
+use gatebus_tests::{Gateway, Nats, gateway::command, process::Process};
 
 /// Runs a gateway that must not start, and returns what it says.
 async fn refusal(nats: &Nats, arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
@@ -12,6 +12,9 @@ async fn refusal(nats: &Nats, arguments: &[&str], variables: &[(&str, &str)]) ->
     process.log.whole().await
 }
 
+/// A file that is there, and holds no certificate.
+const NO_CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
 /// Proves that an operator reads one line, and finds the option in it.
 #[tokio::test]
 async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
@@ -21,12 +24,14 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
         ("--listen", "ftp://127.0.0.1:1?service=test"),
         ("--listen", "websocket://127.0.0.1:0?service=a.b"),
         ("--listen", "websocket://127.0.0.1:0"),
+        ("--listen", "ws://127.0.0.1:0?service=test"),
         ("--nats", "http://127.0.0.1:4222"),
         ("--nats-password-file", "/nowhere/password"),
         ("--nats-token-file", "/nowhere/token"),
         ("--nats-nkey-file", "/nowhere/seed"),
         ("--nats-creds-file", "/nowhere/creds"),
         ("--nats-ca-file", "/nowhere/ca.pem"),
+        ("--nats-ca-file", NO_CERTIFICATE),
         ("--prefix", "a..b"),
         ("--prefix", "a.*"),
         ("--shards", "0"),
@@ -35,11 +40,13 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
         ("--trusted-proxies", "everybody"),
         ("--max-message", "12 apples"),
         ("--max-message", "0"),
+        ("--max-message", "9MiB"),
         ("--max-connections", "0"),
         ("--handshake-timeout", "10"),
         ("--ack-wait", "0s"),
         ("--max-attempts", "0"),
         ("--worker-wait", "soon"),
+        ("--worker-wait", "366days"),
         ("--mailbox", "1KiB"),
         ("--slow-client", "scold"),
         ("--ping-interval", "0s"),
@@ -86,6 +93,66 @@ async fn a_bad_variable_is_one_line_that_names_it_and_exit_2() {
         assert_eq!(said.len(), 1, "{name}={value}: {said:#?}");
         assert!(said[0].contains(name), "{name}={value}: {said:?}");
     }
+}
+
+/// Proves that who has to look into a log for a bad address does not find a password there.
+#[tokio::test]
+async fn a_bad_nats_address_does_not_show_its_password() {
+    let nats = Nats::start().await;
+    let url = "nats://me:s3cret@host:99999";
+    for said in [
+        refusal(&nats, &["--nats", url], &[]).await,
+        refusal(&nats, &["--nats", "nats://host:4222", url], &[]).await,
+        refusal(&nats, &[], &[("NATS_URL", url)]).await,
+    ] {
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(!said[0].contains("s3cret"), "{said:?}");
+    }
+}
+
+/// Proves that an option which needs another says which.
+#[tokio::test]
+async fn a_password_without_a_user_is_a_line_that_names_both() {
+    let nats = Nats::start().await;
+    let said = refusal(&nats, &["--nats-password-file", NO_CERTIFICATE], &[]).await;
+    assert_eq!(said.len(), 1, "{said:#?}");
+    for name in [
+        "--nats-password-file",
+        "NATS_PASSWORD_FILE",
+        "--nats-user",
+        "NATS_USER",
+    ] {
+        assert!(said[0].contains(name), "{said:?}");
+    }
+}
+
+/// Proves that a chart may set what it does not use to nothing.
+#[tokio::test]
+async fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats);
+    for name in [
+        "NATS_USER",
+        "NATS_PASSWORD_FILE",
+        "NATS_TOKEN_FILE",
+        "NATS_NKEY_FILE",
+        "NATS_CREDS_FILE",
+        "NATS_CA_FILE",
+        "GATEBUS_LISTEN",
+        "GATEBUS_SHARDS",
+        "GATEBUS_TRUSTED_PROXIES",
+        "GATEBUS_MAX_MESSAGE",
+        "GATEBUS_MAX_CONNECTIONS",
+        "GATEBUS_SLOW_CLIENT",
+        "GATEBUS_PING_INTERVAL",
+        "GATEBUS_PING_DATA",
+        "GATEBUS_DRAIN_DELAY",
+        "GATEBUS_LOG",
+        "GATEBUS_LOG_FORMAT",
+    ] {
+        gateway = gateway.env(name, "");
+    }
+    gateway.start().await;
 }
 
 /// Proves that a port which is taken is an error that says so, not a gateway that nobody finds.

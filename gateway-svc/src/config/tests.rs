@@ -1,0 +1,115 @@
+//! Tests of the options that need no process.
+
+use super::*;
+
+/// Reads options, and no variable of whoever runs the test.
+fn read(args: &[&str]) -> Result<Options, String> {
+    let args = ["gateway-svc"].iter().chain(args).map(Into::into).collect();
+    Options::read(args, |_| true).map_err(|e| complaint(&e))
+}
+
+fn complaint_about(args: &[&str]) -> String {
+    let config = read(args).and_then(|options| options.check(1024));
+    config.expect_err("it is wrong")
+}
+
+#[test]
+fn a_bad_address_never_shows_its_password() {
+    for args in [
+        ["--nats", "nats://me:s3cret@host:99999"].as_slice(),
+        &["--nats=nats://ok:4222,nats://me:s3cret@host:99999"],
+        &["--nats", "nats://ok", "nats://me:s3cret@host"],
+        &["nats://me:s3cret@host"],
+    ] {
+        let said = complaint_about(args);
+        assert!(!said.contains("s3cret") && !said.contains('\n'), "{said}");
+    }
+    let said = complaint_about(&["--nats", "nats://me:s3cret@host:99999"]);
+    let start = "invalid value for --nats <URL> (NATS_URL): an address such as";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+fn a_password_without_a_user_names_both_options() {
+    let said = complaint_about(&["--nats-password-file", "x"]);
+    for name in [
+        "--nats-password-file",
+        "NATS_PASSWORD_FILE",
+        "--nats-user",
+        "NATS_USER",
+    ] {
+        assert!(said.contains(name), "{said}");
+    }
+}
+
+#[test]
+fn times_end_at_a_year_and_sums_of_them_do_not_overflow() {
+    let year = [
+        "--drain-delay",
+        "364days",
+        "--drain-spread",
+        "12h",
+        "--drain-deadline",
+        "365days",
+    ];
+    let drain = read(&year).unwrap().check(1024).unwrap().drain;
+    assert_eq!(drain.delay + drain.spread, Duration::from_secs(31_492_800));
+    for option in [
+        "--drain-delay",
+        "--drain-deadline",
+        "--ack-wait",
+        "--ping-interval",
+    ] {
+        for time in ["366days", "18446744073709551615s"] {
+            let said = complaint_about(&[option, time]);
+            assert!(
+                said.contains(option) && said.contains("at most 365 days"),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_largest_message_fits_an_envelope_with_a_full_session() {
+    let mailbox = ["--mailbox", "8MiB"];
+    let most = [mailbox.as_slice(), &["--max-message", "8120KiB"]].concat();
+    assert_eq!(
+        read(&most).unwrap().check(1024).unwrap().limits.max_message,
+        MOST_MESSAGE
+    );
+    let more = [mailbox.as_slice(), &["--max-message", "8121KiB"]].concat();
+    let said = complaint_about(&more);
+    assert!(
+        said.contains("--max-message") && said.contains("8120KiB"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_file_without_a_certificate_is_no_authority() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let said = complaint_about(&["--nats-ca-file", file]);
+    assert!(said.contains("--nats-ca-file (NATS_CA_FILE)"), "{said}");
+}
+
+#[test]
+fn one_tls_address_is_tls_to_all() {
+    let tls = |urls| {
+        read(&["--nats", urls])
+            .unwrap()
+            .check(1024)
+            .unwrap()
+            .tls
+            .is_some()
+    };
+    assert!(!tls("nats://a,nats://b"));
+    assert!(tls("nats://a,tls://b"));
+}
+
+#[test]
+fn help_names_also_the_variables_that_are_set_to_nothing() {
+    let help = Options::read(vec!["gateway-svc".into(), "--help".into()], |_| true);
+    let help = help.expect_err("it is help").to_string();
+    assert!(help.contains("GATEBUS_TRUSTED_PROXIES"), "{help}");
+}
