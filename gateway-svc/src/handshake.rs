@@ -2,6 +2,10 @@
 //!
 //! It has its own task, its own time limit and its own buffer, all of which are gone when the
 //! connection's long life begins.
+//!
+//! A subprotocol is nothing to the gateway: of those that a client offers, the first that is a token
+//! (RFC 7230) is taken, so that browsers that offer one do not give up, and workers find the offer
+//! among the headers. What is no token is passed over; where none is left, none is taken.
 
 use std::{
     io,
@@ -11,7 +15,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use ipnet::IpNet;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -145,20 +149,41 @@ struct Request {
     forwarded: Vec<String>,
 }
 
-async fn request(stream: &mut TcpStream) -> Result<(Request, BytesMut), HandshakeError> {
+async fn request(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(Request, BytesMut), HandshakeError> {
     let mut buf = BytesMut::with_capacity(1024);
     loop {
+        let known = buf.len();
         if stream.read_buf(&mut buf).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        if let Some((request, head)) = parse(&buf)? {
-            buf.advance(head);
-            return Ok((request, buf));
+        // Parsed with the first bytes, to tell whoever does not speak HTTP at once, and when all is
+        // there; not with each read, or a head that comes byte by byte costs its length squared.
+        let ends = has_end(&buf, known);
+        if ends || known == 0 {
+            match parse(&buf)? {
+                Some((request, head)) => {
+                    buf.advance(head);
+                    return Ok((request, buf));
+                }
+                // empty lines before the request
+                None if ends => return Err(Refusal::BadRequest.into()),
+                None => {}
+            }
         }
         if buf.len() >= MOST_HEAD {
             return Err(Refusal::TooLarge.into());
         }
     }
+}
+
+/// Whether an empty line ends among the bytes from `known` on.
+fn has_end(bytes: &[u8], known: usize) -> bool {
+    (known..bytes.len()).any(|i| {
+        let upto = &bytes[..=i];
+        upto.ends_with(b"\n\r\n") || upto.ends_with(b"\n\n")
+    })
 }
 
 /// Reads a request's head; `None` while it is incomplete. With it comes its length.
@@ -211,7 +236,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
         .iter()
         .flat_map(|v| v.split(','))
         .map(str::trim)
-        .find(|p| !p.is_empty());
+        .find(|p| is_token(p));
     let request = Request {
         key,
         protocol: protocol.map(str::to_owned),
@@ -248,6 +273,12 @@ fn handshake(target: &str, headers: &[httparse::Header<'_>]) -> Handshake {
     handshake
 }
 
+/// RFC 7230, section 3.2.6.
+fn is_token(text: &str) -> bool {
+    let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
 /// A header's value as text; bytes that are not UTF-8 become U+FFFD.
 fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value).trim().to_owned()
@@ -267,20 +298,30 @@ impl Request {
         )
     }
 
-    /// Walks the proxies from the nearest; the first that is not trusted is the client.
+    /// Walks the proxies from the nearest; the first that is not trusted is the client. IPv4 is
+    /// IPv4, also where a listener for both wraps it into IPv6.
     fn remote(&self, peer: SocketAddr, trusted: &[IpNet]) -> SocketAddr {
         let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
-        let mut remote = peer;
+        let mut remote = unwrapped(peer);
         for hop in self.forwarded.iter().rev() {
-            if !is_trusted(remote.ip().to_canonical()) {
+            if !is_trusted(remote.ip()) {
                 break;
             }
             match address(hop) {
-                Some(addr) => remote = addr,
+                Some(addr) => remote = unwrapped(addr),
                 None => break,
             }
         }
         remote
+    }
+}
+
+/// `::ffff:1.2.3.4` is 1.2.3.4.
+fn unwrapped(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        // as it is, with its scope
+        IpAddr::V6(_) => addr,
     }
 }
 
@@ -338,6 +379,94 @@ mod tests {
         assert_eq!(request.remote(peer, &[]), peer);
         let stranger: SocketAddr = "192.0.2.1:999".parse().unwrap();
         assert_eq!(request.remote(stranger, &trusted), stranger);
+    }
+
+    #[test]
+    fn ipv4_in_ipv6_is_ipv4() {
+        let request = parsed(GOOD).unwrap();
+        let wrapped: SocketAddr = "[::ffff:10.0.0.1]:999".parse().unwrap();
+        assert_eq!(request.remote(wrapped, &[]).to_string(), "10.0.0.1:999");
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let request = parsed(&GOOD.replace("203.0.113.7", "::ffff:203.0.113.7")).unwrap();
+        assert_eq!(
+            request.remote(wrapped, &trusted).to_string(),
+            "203.0.113.7:0"
+        );
+        let six: SocketAddr = "[2001:db8::1]:999".parse().unwrap();
+        assert_eq!(request.remote(six, &trusted), six);
+    }
+
+    #[test]
+    fn the_first_subprotocol_that_is_a_token_is_taken() {
+        for (offered, taken) in [
+            ("chat.v2", Some("chat.v2")),
+            ("chat, superchat", Some("chat")),
+            ("a b, (c), d", Some("d")),
+            (", ,", None),
+            ("ünicode", None),
+            ("a\u{1}b", None),
+        ] {
+            let header = format!("Sec-WebSocket-Protocol: {offered}\r\nCookie:");
+            match parsed(&GOOD.replace("Cookie:", &header)) {
+                Ok(request) => assert_eq!(request.protocol.as_deref(), taken, "{offered:?}"),
+                // no header at all, for control characters
+                Err(refusal) => assert_eq!((refusal, taken), (Refusal::BadRequest, None)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_may_come_in_pieces_and_with_more_behind_it() {
+        for piece in [1, 2, 3, 7, 4096] {
+            let (mut gateway, mut client) = tokio::io::duplex(piece);
+            let writing = tokio::spawn(async move {
+                let sent = format!("{GOOD}beyond");
+                client.write_all(sent.as_bytes()).await
+            });
+            let Ok((request, mut beyond)) = request(&mut gateway).await else {
+                panic!("a handshake in pieces of {piece}");
+            };
+            assert_eq!(request.handshake.path, "/chat/1");
+            while gateway.read_buf(&mut beyond).await.expect("no error") > 0 {}
+            writing.await.expect("no panic").expect("no error");
+            assert_eq!(beyond, "beyond");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_speak_http_is_told_before_a_line_ends() {
+        let refused = async |sent: &[u8]| {
+            let mut sent = sent;
+            match request(&mut sent).await {
+                Err(HandshakeError::Refused(refusal)) => Some(refusal),
+                _ => None,
+            }
+        };
+        assert_eq!(
+            refused(b"\x16\x03\x01\x02").await,
+            Some(Refusal::BadRequest)
+        );
+        assert_eq!(refused(b"\r\n\r\n\r\n").await, Some(Refusal::BadRequest));
+        assert_eq!(
+            refused(b"GET / HTTP/1.1\n\n").await,
+            Some(Refusal::UpgradeRequired)
+        );
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(MOST_HEAD));
+        assert_eq!(refused(endless.as_bytes()).await, Some(Refusal::TooLarge));
+        assert_eq!(refused(b"GET / HT").await, None);
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_once_wherever_a_read_cuts_it() {
+        let (head, rest) = (b"GET / HTTP/1.1\r\nA: b\r\n\r\n", b"rest");
+        let bytes = [head.as_slice(), rest].concat();
+        for len in 0..=bytes.len() {
+            for known in 0..=len {
+                let expected = known < head.len() && len >= head.len();
+                assert_eq!(has_end(&bytes[..len], known), expected, "{known}..{len}");
+            }
+        }
+        assert!(has_end(b"GET / HTTP/1.1\n\n", 0));
     }
 
     #[test]
