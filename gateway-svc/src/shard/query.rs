@@ -49,11 +49,11 @@ impl Shard {
             .map(|slot| (self.hub.conn(slot), slot))
             .collect();
         rest.retain(|(conn, _)| after.is_none_or(|after| *conn > after));
-        rest.sort_unstable();
+        let mut more = keep_first(&mut rest, limit as usize);
         let mut bytes = 0;
         for (conn, slot) in rest {
-            if answer.clients.len() == limit as usize || bytes > MOST_PAGE {
-                answer.next = answer.clients.last().map(|c| c.client.conn);
+            if bytes > MOST_PAGE {
+                more = true;
                 break;
             }
             let info = self.info(slot, conn, fields);
@@ -66,6 +66,9 @@ impl Shard {
                     .map(|group| group.len() + 4)
                     .sum::<usize>();
             answer.clients.push(info);
+        }
+        if more {
+            answer.next = answer.clients.last().map(|c| c.client.conn);
         }
         answer
     }
@@ -90,6 +93,41 @@ impl Shard {
             remote: client
                 .filter(|_| fields.remote)
                 .map(|c| c.remote.to_string()),
+        }
+    }
+}
+
+/// Leaves the smallest `limit` items, in order, and says whether there were more. Only what is left
+/// is sorted, so that a page of a long list costs one pass over it.
+fn keep_first<T: Ord>(items: &mut Vec<T>, limit: usize) -> bool {
+    let more = items.len() > limit;
+    if more {
+        items.select_nth_unstable(limit);
+        items.truncate(limit);
+    }
+    items.sort_unstable();
+    more
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::seq::SliceRandom;
+
+    use super::keep_first;
+
+    #[test]
+    fn a_page_has_the_first_in_order_and_tells_whether_more_follow() {
+        for (len, limit, more) in [
+            (0, 1, false),
+            (1, 1, false),
+            (2, 1, true),
+            (4097, 4096, true),
+        ] {
+            let mut items: Vec<u32> = (0..len).collect();
+            items.shuffle(&mut rand::rng());
+            assert_eq!(keep_first(&mut items, limit), more, "{len} {limit}");
+            let first: Vec<u32> = (0..len).take(limit).collect();
+            assert_eq!(items, first);
         }
     }
 }
