@@ -1,12 +1,22 @@
 //! The gateway's binary.
+//!
+//! It ends with 0 after a drain, 2 for a bad option, 1 for what else goes wrong or when a second
+//! SIGTERM or SIGINT cuts the drain short, and by SIGABRT at any panic.
 
-use std::process::ExitCode;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    process::ExitCode,
+};
 
+use anyhow::bail;
 use gateway_svc::{
     Gateway,
     config::{Config, LogFormat, Options},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use tracing::{error, info};
 
 #[global_allocator]
@@ -23,6 +33,7 @@ fn main() -> ExitCode {
         }
     };
     log(&config);
+    end_at_a_panic();
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -44,13 +55,38 @@ async fn run(config: Config) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let stop = async {
+    let mut told = async || {
         tokio::select! {
-            _ = term.recv() => info!("SIGTERM"),
-            _ = int.recv() => info!("SIGINT"),
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
         }
     };
-    gateway.run(stop).await
+    let (stop, stopped) = oneshot::channel();
+    let cut_short = async {
+        info!("{}", told().await);
+        let _ = stop.send(());
+        told().await
+    };
+    let served = gateway.run(async {
+        let _ = stopped.await;
+    });
+    tokio::select! {
+        outcome = served => outcome,
+        again = cut_short => bail!("{again} again: the drain is cut short"),
+    }
+}
+
+/// Ends the process at a panic in any thread or task. A shard whose task panicked would stand still,
+/// and still look ready.
+fn end_at_a_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => error!("a bug: {panic}\n{trace}"),
+            _ => error!("a bug: {panic}"),
+        }
+        std::process::abort();
+    }));
 }
 
 fn log(config: &Config) {
@@ -62,5 +98,34 @@ fn log(config: &Config) {
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init(),
         LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    /// Set for the process in which the panic happens.
+    const PANICS: &str = "A_TASK_IS_TO_PANIC";
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_process() {
+        if std::env::var_os(PANICS).is_some() {
+            super::end_at_a_panic();
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let task = async { panic!("in a task") };
+            // swallowed, if nobody ends the process
+            let _ = runtime.expect("a runtime").block_on(
+                tokio::task::LocalSet::new()
+                    .run_until(async { tokio::task::spawn_local(task).await }),
+            );
+            return;
+        }
+        let test = std::env::current_exe().expect("the test knows its own file");
+        let mut command = Command::new(test);
+        command.args(["--exact", "tests::a_panic_in_a_task_ends_the_process"]);
+        let ended = command.env(PANICS, "1").output().expect("it starts");
+        const SIGABRT: i32 = 6;
+        assert_eq!(ended.status.signal(), Some(SIGABRT), "{ended:?}");
     }
 }
