@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, ShardBeat};
@@ -21,6 +21,9 @@ pub(crate) struct Process {
     left: AtomicU32,
     /// Connections, handshakes under way included.
     seated: AtomicU64,
+    since: Instant,
+    /// When a connection could last not be accepted, in milliseconds.
+    short_at: AtomicU64,
 }
 
 /// A connection's place among the most that the process takes; free again when dropped.
@@ -81,6 +84,8 @@ impl Process {
             shards: (0..shards).map(shard).collect(),
             left: AtomicU32::new(u32::from(shards)),
             seated: AtomicU64::new(0),
+            since: Instant::now(),
+            short_at: AtomicU64::new(0),
         }
     }
 
@@ -114,6 +119,17 @@ impl Process {
     pub(crate) fn drain(&self) {
         self.state.store(DRAINING, Relaxed);
         self.changes.fetch_add(1, Relaxed);
+    }
+
+    /// Whether to say that connections cannot be accepted: once a second, by whichever shard.
+    pub(crate) fn may_say_short(&self) -> bool {
+        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        is_time_to_say(&self.short_at, now)
+    }
+
+    /// The shard's thread ends, or its last words are on their way: another speaks for the process.
+    pub(crate) fn silence(&self, shard: u16) {
+        self.shard(shard).ready.store(false, Relaxed);
     }
 
     /// A shard has let go of its last client. True: it is the last shard.
@@ -151,5 +167,35 @@ impl Process {
                 })
                 .collect(),
         }
+    }
+}
+
+/// True at most once a second; `last` keeps when that was, 0 for never.
+fn is_time_to_say(last: &AtomicU64, now: u64) -> bool {
+    let due = |last| (last == 0 || now >= last + 1000).then_some(now.max(1));
+    last.fetch_update(Relaxed, Relaxed, due).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_has_left_speaks_no_more() {
+        let process = Process::new(2);
+        process.shard(0).ready.store(true, Relaxed);
+        process.shard(1).ready.store(true, Relaxed);
+        assert_eq!(process.speaker(), Some(0));
+        process.silence(0);
+        assert_eq!(process.speaker(), Some(1));
+        process.silence(1);
+        assert_eq!(process.speaker(), None);
+    }
+
+    #[test]
+    fn a_shortage_is_said_at_most_once_a_second() {
+        let last = AtomicU64::new(0);
+        let said = [0, 0, 999, 1001, 1002, 2000, 2001, 9000].map(|now| is_time_to_say(&last, now));
+        assert_eq!(said, [true, false, false, true, false, false, true, true]);
     }
 }

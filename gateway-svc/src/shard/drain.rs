@@ -4,36 +4,48 @@ use std::time::Duration;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tracing::{info, warn};
 use wire::{CloseCode, DeadReason};
 
-use super::{Handle, Shard};
+use super::{Handle, Shard, serve::Door};
 use crate::{config::Drain, topics::Slot};
 
-/// After the deadline: how long the last messages may take to NATS.
+/// The deadline's end is left to the last messages to NATS, so much of it at the most.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 /// How often the link is asked whether it has written all.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
 
 /// Lets everybody go, within the deadline. The process is unready already.
-pub(super) async fn drain(shard: Handle, config: &Drain, mut accepting: JoinSet<()>) {
+///
+/// Who is shaking hands when the listeners close may finish, and is let go then.
+pub(super) async fn drain(shard: Handle, config: &Drain, door: &Door, mut accepting: JoinSet<()>) {
     let deadline = Instant::now() + config.deadline;
     sleep(config.delay).await;
-    accepting.abort_all();
+    door.close();
     while accepting.join_next().await.is_some() {}
     let letting_go = async {
         close_evenly(&shard, config.spread).await;
+        door.quiet().await;
         acknowledged(&shard).await;
     };
-    if timeout_at(deadline, letting_go).await.is_err() {
+    if timeout_at(deadline - last_flush(config), letting_go)
+        .await
+        .is_err()
+    {
         shard.borrow_mut().give_up_all();
     }
     shard.borrow_mut().leave();
-    if timeout(LAST_FLUSH, flushed(&shard)).await.is_err() {
+    if timeout_at(deadline, flushed(&shard)).await.is_err() {
         warn!("the last messages may not have reached NATS");
     }
+}
+
+/// How much of the deadline is left to the last messages: half of what the clients leave over.
+fn last_flush(config: &Drain) -> Duration {
+    let rest = config.deadline.saturating_sub(config.delay + config.spread);
+    (rest / 2).min(LAST_FLUSH)
 }
 
 async fn close_evenly(shard: &Handle, spread: Duration) {
@@ -100,11 +112,33 @@ impl Shard {
 
     /// Says goodbye on the bus. The last shard speaks for the process.
     fn leave(&mut self) {
+        self.process.silence(self.number);
         let last = self.process.leave();
         if last {
             let beat = wire::encode(&self.process.beat());
             let subject = self.subjects.gateway_beat(self.process.id());
             let _ = self.link.publish(subject, None, &beat);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_messages_have_their_time_within_the_deadline() {
+        let flush = |delay, spread, deadline| {
+            let [delay, spread, deadline] = [delay, spread, deadline].map(Duration::from_millis);
+            last_flush(&Drain {
+                delay,
+                spread,
+                deadline,
+            })
+            .as_millis()
+        };
+        assert_eq!(flush(5_000, 10_000, 60_000), 1_000);
+        assert_eq!(flush(0, 0, 1_000), 500);
+        assert_eq!(flush(0, 100, 102), 1);
     }
 }

@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use gatebus_tests::{
     Client, Entry, Gateway, Journal, Nats, Worker,
     client::{End, Receiver},
-    within_secs,
+    eventually, within, within_secs,
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use wire::{GatewayBeat, NodeState};
 
 async fn time_of_end(mut receiver: Receiver) -> (Instant, End) {
     let end = receiver.end().await;
@@ -163,4 +168,104 @@ async fn a_drain_during_an_outage_closes_the_clients_and_ends_at_its_deadline() 
         client.expect_close(1012).await;
     }
     gateway.wait().await;
+}
+
+/// Proves that who is shaking hands when the listeners close is answered, and then let go.
+#[tokio::test]
+async fn a_handshake_under_way_is_finished_before_its_client_is_let_go() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut visitor = TcpStream::connect(("127.0.0.1", gateway.port()))
+        .await
+        .expect("it listens");
+    visitor
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+        .await
+        .expect("it listens");
+    gateway.terminate();
+    eventually("both shards to let clients go", || async {
+        (gateway.log.count("letting clients go") == 2).then_some(())
+    })
+    .await;
+    visitor
+        .write_all(
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        )
+        .await
+        .expect("it listens still");
+    let mut answer = Vec::new();
+    within("a welcome and a goodbye", async {
+        while !answer.windows(2).any(|code| code == 1012_u16.to_be_bytes()) {
+            let read = visitor.read_buf(&mut answer).await.expect("an answer");
+            assert!(read > 0, "cut after {:?}", String::from_utf8_lossy(&answer));
+        }
+    })
+    .await;
+    assert!(answer.starts_with(b"HTTP/1.1 101"));
+    drop(visitor);
+    gateway.wait_for_success().await;
+    journal.wait("close", 1, |e| e.kind == "close").await;
+}
+
+/// Proves that a process is known for as long as one of its shards has clients.
+#[tokio::test]
+async fn a_draining_process_beats_until_its_last_shard_has_left() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let mut worker = Worker::start(&nats, &journal).await;
+    let bus = nats.client().await;
+    let mut beats = bus
+        .subscribe(nats.subject("beat.gateway.*"))
+        .await
+        .expect("a subject");
+    let mut next = async || {
+        let beat = within("a beat", beats.next()).await.expect("a beat");
+        wire::decode::<GatewayBeat>(&beat.payload).expect("a beat")
+    };
+    // The first shard speaks for the process while it is there, so the client is to be the second's.
+    let second = next().await.shards[1].gateway.to_string();
+    let mut client = loop {
+        let mut client = Client::connect(&gateway).await;
+        if client.id().await.starts_with(&second) {
+            break client;
+        }
+        client.close(1000, "").await;
+    };
+    client.send("hold gate").await;
+    journal.find("held", |e| e.kind == "held").await;
+    gateway.terminate();
+    client.expect_close(1012).await;
+    // By then a roster would have dropped a process that has fallen silent.
+    for _ in 0..=wire::beat::MISSES {
+        while next().await.state != NodeState::Draining {}
+    }
+    worker.open("gate").await;
+    while next().await.state != NodeState::Leaving {}
+    gateway.wait_for_success().await;
+}
+
+/// Proves that an operator who cannot wait does not have to.
+#[tokio::test]
+async fn a_second_signal_ends_a_draining_gateway_at_once_with_status_1() {
+    let nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "10m")
+        .option("--drain-deadline", "1h")
+        .start()
+        .await;
+    gateway.terminate();
+    gateway.wait_ready(false).await;
+    gateway.terminate();
+    assert_eq!(gateway.wait().await.code(), Some(1));
 }
