@@ -8,7 +8,7 @@ use tokio::{
 };
 use worker_sdk::{Client, ErrorKind, Events, Gateway, HandlerResult, Message, Worker};
 
-use crate::fake::SOON;
+use crate::fake::{SOON, round_trip};
 
 struct Nothing;
 
@@ -175,7 +175,7 @@ async fn commands_wait_while_the_server_is_away_until_the_outbox_is_full() {
         .subscribe(server.subject("all"))
         .await
         .expect("subscribed");
-    nats.flush().await.expect("flushed");
+    round_trip(&nats).await;
     within("what waited to go out", gateway.flush())
         .await
         .expect("flushed");

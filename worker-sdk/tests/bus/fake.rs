@@ -29,7 +29,7 @@ impl Fake {
         let id = GatewayId::from_bytes(rand::random());
         let subjects = Subjects::new(Prefix::new(server.prefix()).expect("a prefix"));
         let acks = nats.subscribe(subjects.acks(id)).await.expect("subscribed");
-        nats.flush().await.expect("flushed");
+        round_trip(&nats).await;
         Self {
             id,
             subjects,
@@ -80,18 +80,6 @@ impl Fake {
         self.unread.pop_front().expect("one was read")
     }
 
-    /// Resolves when the server knows all that was subscribed to.
-    pub(crate) async fn round_trip(&self) {
-        let inbox = self.nats.new_inbox();
-        let subscribed = self.nats.subscribe(inbox.clone()).await;
-        let mut echo = subscribed.expect("subscribed");
-        self.nats
-            .publish(inbox, "".into())
-            .await
-            .expect("published");
-        within("an echo", echo.next()).await.expect("a message");
-    }
-
     /// Beats once.
     pub(crate) async fn beat(&self, state: NodeState) {
         let mut process = [0; 6];
@@ -113,8 +101,17 @@ impl Fake {
         let subject = self.subjects.gateway_beat(process);
         let sent = self.nats.publish(subject, wire::encode(&beat).into()).await;
         sent.expect("published");
-        self.nats.flush().await.expect("flushed");
+        round_trip(&self.nats).await;
     }
+}
+
+/// Resolves when the server knows all that was subscribed to on this connection; after a flush it
+/// may still be on the way.
+pub(crate) async fn round_trip(nats: &async_nats::Client) {
+    let inbox = nats.new_inbox();
+    let mut echo = nats.subscribe(inbox.clone()).await.expect("subscribed");
+    nats.publish(inbox, "".into()).await.expect("published");
+    within("an echo", echo.next()).await.expect("a message");
 }
 
 /// A worker that runs in this process until it is stopped.
@@ -140,7 +137,7 @@ impl Running {
             .subscribe(subjects.worker_beats())
             .await
             .expect("subscribed");
-        nats.flush().await.expect("flushed");
+        round_trip(&nats).await;
         let builder = Worker::builder(SERVICE)
             .nats_url(server.url())
             .prefix(server.prefix());

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use wire::{NodeState, WorkerBeat};
 use worker_sdk::{Client, Events, GatewayId, HandlerResult, Message};
 
-use crate::fake::{Fake, Running};
+use crate::fake::{Fake, Running, round_trip};
 
 /// Tells which gateways are lost.
 struct Watcher(mpsc::UnboundedSender<GatewayId>);
@@ -41,7 +41,7 @@ async fn a_worker_beats_when_it_comes_when_it_is_asked_and_when_it_goes() {
     let gateway = Fake::start(&server).await;
     let subject = gateway.subjects.worker_beats();
     let mut beats = gateway.nats.subscribe(subject).await.expect("subscribed");
-    gateway.nats.flush().await.expect("flushed");
+    round_trip(&gateway.nats).await;
     let worker = Running::start_as(&server, watcher().0, |b| b.concurrency(5)).await;
     let first = beat(&mut beats).await;
     assert_eq!((first.state, first.concurrency), (NodeState::Ready, 5));
@@ -98,7 +98,7 @@ async fn a_gateway_that_falls_silent_is_lost_and_one_that_says_goodbye_is_not() 
     let (watcher, mut lost) = watcher();
     let subject = silent.subjects.who();
     let mut who = silent.nats.subscribe(subject).await.expect("subscribed");
-    silent.nats.flush().await.expect("flushed");
+    round_trip(&silent.nats).await;
     let worker = Running::start(&server, watcher).await;
     within("the worker to ask who is there", who.next()).await;
     silent.beat(NodeState::Ready).await;

@@ -5,7 +5,7 @@ use gatebus_tests::{Nats, within};
 use wire::{Answer, ClientId, ConnId, NodeState, Request, Uid};
 use worker_sdk::{ErrorKind, Gateway};
 
-use crate::fake::{Fake, SOON};
+use crate::fake::{Fake, SOON, round_trip};
 
 /// Beats whenever it is asked who is there; answers queries with this count, or not at all.
 fn play(gateway: Fake, count: Option<u64>) {
@@ -57,7 +57,7 @@ async fn an_answer_names_the_gateways_that_gave_none() {
         let subject = mute.subjects.gateway_beats();
         mute.nats.subscribe(subject).await.expect("subscribed")
     });
-    mute.nats.flush().await.expect("flushed");
+    round_trip(&mute.nats).await;
     play(one, Some(3));
     play(two, Some(4));
     play(mute, None);
@@ -79,7 +79,7 @@ async fn answer(gateway: &Fake, counts: [(String, u64); 2]) {
         let asked = gateway.nats.subscribe(subject).await.expect("subscribed");
         questions.push(asked.map(move |message| (message, count)));
     }
-    gateway.round_trip().await;
+    round_trip(&gateway.nats).await;
     let (nats, id) = (gateway.nats.clone(), gateway.id);
     tokio::spawn(async move {
         while let Some((message, count)) = questions.next().await {
@@ -95,7 +95,7 @@ async fn answer(gateway: &Fake, counts: [(String, u64); 2]) {
 async fn know(gateway: &Gateway, fakes: &[&Fake]) {
     let subject = fakes[0].subjects.who();
     let mut who = fakes[0].nats.subscribe(subject).await.expect("subscribed");
-    fakes[0].round_trip().await;
+    round_trip(&fakes[0].nats).await;
     let asking = gateway.clone();
     let first = tokio::spawn(async move { asking.all().count().await });
     within("it to ask who is there", who.next()).await;
