@@ -1,6 +1,12 @@
 //! The handle for everybody and everything.
 
-use std::{borrow::Borrow, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    borrow::Borrow,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use wire::{ClientId, Group, Uid, WorkerId};
 
@@ -88,6 +94,10 @@ impl Gateway {
 
     pub(crate) fn over(link: Arc<Link>) -> Self {
         Self { link }
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Link> {
+        Arc::downgrade(&self.link)
     }
 
     pub(crate) fn link(&self) -> &Link {

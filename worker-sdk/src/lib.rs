@@ -125,6 +125,11 @@
 //! [`clients_with_sessions`](Target::clients_with_sessions) ask the gateways. The answer lists the
 //! gateways that did not give one, so you know whether it is complete.
 //!
+//! # Timers
+//!
+//! [`timer::every`] and [`timer::after`] run what no client's event brings about, until the worker
+//! stops.
+//!
 //! # Starting and stopping
 //!
 //! [`Worker::from_env`] reads the environment, [`Worker::builder`] takes what you say. While NATS
@@ -168,6 +173,7 @@ mod settings;
 mod signal;
 mod target;
 pub mod testing;
+pub mod timer;
 mod worker;
 
 pub use wire::{ClientId, ConnId, GatewayId, IdError, WorkerId};

@@ -20,10 +20,14 @@ use crate::{
     roster::Roster,
     settings::Settings,
     testing::Hub,
+    timer::Timers,
 };
 
 /// An echo that took longer may have been lost on the way.
 const ECHO_AGAIN: Duration = Duration::from_secs(1);
+
+/// Longer than any process lives; what is above could not be added to a time.
+pub(crate) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 pub(crate) struct Link {
     pub(crate) id: WorkerId,
@@ -31,6 +35,7 @@ pub(crate) struct Link {
     pub(crate) outbox: Outbox,
     pub(crate) replies: Arc<Replies>,
     pub(crate) roster: Roster,
+    pub(crate) timers: Timers,
     pub(crate) query_timeout: Duration,
     way: Way,
 }
@@ -72,6 +77,7 @@ impl Link {
             outbox: Outbox::Nats(queue),
             replies,
             roster: Roster::default(),
+            timers: Timers::default(),
             query_timeout: settings.query_timeout,
             way: Way::Nats { client, inbox },
         }))
@@ -84,6 +90,7 @@ impl Link {
             subjects: hub.subjects.clone(),
             replies: hub.replies.clone(),
             roster: Roster::fixed(hub.gateway),
+            timers: Timers::default(),
             outbox: Outbox::Memory(hub),
             query_timeout: Duration::from_secs(3),
             way: Way::Memory,
@@ -232,8 +239,7 @@ impl Drop for Link {
 
 /// So long from now, or very long where that cannot be said.
 pub(crate) fn deadline(time: Duration) -> Instant {
-    const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-    Instant::now() + time.min(YEARS)
+    Instant::now() + time.min(LONG)
 }
 
 fn cannot_subscribe(error: async_nats::SubscribeError) -> Error {

@@ -110,8 +110,8 @@ impl Worker {
     /// error before the first event: credentials that NATS refuses, or `on_worker_start`. If `stop`
     /// resolves before, there is nothing to finish: `on_worker_start` is dropped where it waits.
     ///
-    /// Stopping loses nothing: the worker leaves the queue group, finishes what was routed to it,
-    /// publishes what is in the outbox, and runs `on_worker_stop`. Batches that are still being
+    /// Stopping loses nothing: the worker leaves the queue group, finishes what was routed to it
+    /// and what its timers are at, publishes what is in the outbox, and runs `on_worker_stop`. Batches that are still being
     /// handled after `stop_timeout` are left behind, which is logged and is
     /// [`ErrorKind::Timeout`]; their gateways send them to other workers.
     pub async fn run_until<E: Events>(
@@ -161,8 +161,13 @@ impl Worker {
         let deadline = link::deadline(self.limits.stop_timeout);
         tracing::info!(service = %self.service, worker = %link.id, "worker is stopping");
         presence.say(NodeState::Draining);
+        link.timers.stop();
         let left = timeout_at(deadline, intake.leave()).await;
-        let finished = timeout_at(deadline, desk.tally.until_idle()).await;
+        let finished = timeout_at(deadline, async {
+            desk.tally.until_idle().await;
+            link.timers.until_ended().await;
+        })
+        .await;
         // Late or not, there is a moment for last words.
         let last_words = deadline.max(Instant::now() + LAST_WORDS);
         let hook = desk::hook(desk.events.on_worker_stop(&gateway));
@@ -174,7 +179,7 @@ impl Worker {
         let (Ok(()), Ok(said), Ok(left), Ok(flushed)) = (&finished, said, left, flushed) else {
             let running = desk.tally.running.load(Ordering::Relaxed);
             let what = match finished {
-                Err(_) => "a handler was not finished",
+                Err(_) => "a handler or a timer was not finished",
                 Ok(()) => "NATS did not take everything, or on_worker_stop did not end,",
             };
             tracing::error!(running, "{what} within the stop timeout");
