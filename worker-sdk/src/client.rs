@@ -65,11 +65,13 @@ impl<S> Client<S> {
     }
 
     /// Sends a message.
+    #[doc(alias = "sendToCurrentClient")]
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         self.context.issue(Command::Send(message.into().0))
     }
 
     /// Closes the connection with code 1000, after everything that is pending.
+    #[doc(alias = "closeCurrentClient")]
     pub fn close(&self) -> Result<(), Error> {
         self.close_with(Close::default())
     }
@@ -80,6 +82,7 @@ impl<S> Client<S> {
     }
 
     /// Drops the connection at once, with everything that is pending.
+    #[doc(alias = "destoryCurrentClient")]
     pub fn destroy(&self) -> Result<(), Error> {
         self.context.issue(Command::Destroy)
     }
@@ -87,7 +90,11 @@ impl<S> Client<S> {
     /// Makes it a client of this uid, and of no other.
     ///
     /// When this resolves, what you send to the uid reaches the client. A client that is gone in
-    /// the meantime is no error: its `on_close` comes next.
+    /// the meantime is no error: its `on_close` comes next. [`ErrorKind::Timeout`] if its gateway
+    /// did not answer.
+    ///
+    /// [`ErrorKind::Timeout`]: crate::ErrorKind::Timeout
+    #[doc(alias = "bindUid")]
     pub async fn bind_uid(&mut self, uid: impl AsRef<str>) -> Result<(), Error> {
         let uid = Uid::new(uid.as_ref())?;
         let target = self.context.gateway.client(self.context.client);
@@ -97,6 +104,7 @@ impl<S> Client<S> {
     }
 
     /// Makes it a client of no uid.
+    #[doc(alias = "unbindUid")]
     pub fn unbind_uid(&mut self) -> Result<(), Error> {
         self.context.issue(Command::UnbindUid)?;
         self.uid = None;
@@ -106,13 +114,18 @@ impl<S> Client<S> {
     /// Puts it into a group.
     ///
     /// When this resolves, what you send to the group reaches the client. A client that is gone in
-    /// the meantime is no error: its `on_close` comes next.
+    /// the meantime is no error: its `on_close` comes next. [`ErrorKind::Timeout`] if its gateway
+    /// did not answer.
+    ///
+    /// [`ErrorKind::Timeout`]: crate::ErrorKind::Timeout
+    #[doc(alias = "joinGroup")]
     pub async fn join(&mut self, group: impl AsRef<str>) -> Result<(), Error> {
         let target = self.context.gateway.client(self.context.client);
         target.join(group).await.map(|_| ())
     }
 
     /// Takes it out of a group.
+    #[doc(alias = "leaveGroup")]
     pub fn leave(&self, group: impl AsRef<str>) -> Result<(), Error> {
         self.context
             .issue(Command::Leave(Group::new(group.as_ref())?))

@@ -51,12 +51,14 @@ pub trait Events: Send + Sync + 'static {
     type Session: Serialize + DeserializeOwned + Default + Send;
 
     /// Before the worker takes its first event. An error ends the worker: it could not start.
+    #[doc(alias = "onWorkerStart")]
     fn on_worker_start(&self, gateway: &Gateway) -> impl Future<Output = HandlerResult> + Send {
         let _ = gateway;
         ready(Ok(()))
     }
 
     /// A client is there. Of a WebSocket client this comes before its handshake is known.
+    #[doc(alias = "onConnect")]
     fn on_connect(
         &self,
         client: &mut Client<Self::Session>,
@@ -66,6 +68,7 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// A WebSocket client shook hands: path, query, headers, cookies.
+    #[doc(alias = "onWebSocketConnect")]
     fn on_websocket_connect(
         &self,
         client: &mut Client<Self::Session>,
@@ -76,6 +79,7 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// A client said something.
+    #[doc(alias = "onMessage")]
     fn on_message(
         &self,
         client: &mut Client<Self::Session>,
@@ -84,6 +88,7 @@ pub trait Events: Send + Sync + 'static {
 
     /// A client is gone. Its last session and uid are on `client`, its groups in `close`; commands
     /// for it reach nobody any more, and changes of the session are lost.
+    #[doc(alias = "onClose")]
     fn on_close(
         &self,
         client: &mut Client<Self::Session>,
@@ -94,6 +99,7 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// After the worker's last event, while commands still go out.
+    #[doc(alias = "onWorkerStop")]
     fn on_worker_stop(&self, gateway: &Gateway) -> impl Future<Output = HandlerResult> + Send {
         let _ = gateway;
         ready(Ok(()))

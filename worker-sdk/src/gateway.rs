@@ -169,10 +169,7 @@ macro_rules! connection_settings {
         /// Trusts the certificates in this PEM file, for TLS.
         #[must_use]
         pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
-            self.set(|settings| {
-                settings.ca_file = Some(path.into());
-                Ok(())
-            })
+            self.set(|settings| settings.ca_file(path.into()))
         }
 
         /// The first tokens of every subject; one prefix is one tenant. Default `gatebus`.

@@ -110,6 +110,13 @@ impl Gateway {
         self.group(&name).leave(name)
     }
 
+    /// `all().count()`
+    #[doc(alias = "getAllClientCount")]
+    #[doc(alias = "getAllClientIdCount")]
+    pub async fn all_client_count(&self) -> Result<Count, Error> {
+        self.all().count().await
+    }
+
     /// `group(name).count()`
     #[doc(alias = "getClientCountByGroup")]
     #[doc(alias = "getClientIdCountByGroup")]

@@ -116,7 +116,8 @@
 //! - **Delivery.** `Ok` means "on its way". A message is lost if NATS or the gateway goes down
 //!   with it, and when the client is gone. What must not be lost wants an answer from the client.
 //! - **Waiting.** `join` and `bind_uid` are awaited: when they resolve, sends to that group or uid
-//!   reach the client. The others go into a bounded outbox and never wait; if NATS is away for
+//!   reach the client. Without an answer they fail with [`ErrorKind::Timeout`]; where doing it twice
+//!   does no harm, return [`Retry`] then, and the event comes again. The others go into a bounded outbox and never wait; if NATS is away for
 //!   so long that it fills, they fail with [`ErrorKind::Full`].
 //!
 //! # Queries

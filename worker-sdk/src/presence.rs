@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{StreamExt, stream::SelectAll};
+use futures_util::{FutureExt, StreamExt, stream::SelectAll};
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use wire::{
     EventKind, NodeState, ServiceName, WorkerBeat, beat,
@@ -60,6 +60,8 @@ impl Presence {
                     changed = changes.changed() => if changed.is_err() { return },
                     Some(_) = who.next() => {
                         tokio::time::sleep(rand::random_range(Duration::ZERO..JITTER)).await;
+                        // One beat answers all who asked meanwhile.
+                        while who.next().now_or_never().flatten().is_some() {}
                     }
                     Some((verb, question)) = questions.next() => {
                         if let Some(reply) = question.reply {

@@ -95,7 +95,12 @@ impl<S: Serialize + DeserializeOwned + Default> Watch<S> {
     /// What is different from before the batch.
     pub(crate) fn change(&self) -> Result<Option<SessionChange>, Error> {
         match &self.good {
-            Some(good) if *good != self.before => diff(&read(&self.before)?, read(good)?).map(Some),
+            Some(good) if *good != self.before => {
+                let change = diff(&read(&self.before)?, read(good)?)?;
+                // A hash map may say the same in another order.
+                let same = change.set.is_empty() && change.removed.is_empty();
+                Ok((!same).then_some(change))
+            }
             _ => Ok(None),
         }
     }
@@ -228,6 +233,34 @@ mod tests {
         login.visits = 0;
         watch.commit(&login).unwrap();
         assert_eq!(watch.change().unwrap(), None, "there and back");
+    }
+
+    #[test]
+    fn a_map_that_only_changed_its_order_does_not_travel() {
+        #[derive(Default, serde::Serialize, Deserialize)]
+        struct Pairs(#[serde(with = "order")] Vec<(String, u32)>);
+        mod order {
+            use serde::{Deserialize, Deserializer, Serializer};
+            type Pairs = Vec<(String, u32)>;
+            pub(super) fn serialize<S: Serializer>(
+                pairs: &Pairs,
+                to: S,
+            ) -> Result<S::Ok, S::Error> {
+                to.collect_map(pairs.iter().map(|(k, v)| (k, v)))
+            }
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<Pairs, D::Error> {
+                let map = std::collections::BTreeMap::deserialize(from)?;
+                Ok(map.into_iter().collect())
+            }
+        }
+        let codec = Codec::<Pairs>::new().unwrap();
+        let mut pairs = Pairs(vec![("a".into(), 1), ("b".into(), 2)]);
+        let mut watch = codec.watch(&pairs).unwrap();
+        pairs.0.reverse();
+        watch.commit(&pairs).unwrap();
+        assert_eq!(watch.change().unwrap(), None);
     }
 
     #[test]

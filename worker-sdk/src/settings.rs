@@ -137,7 +137,11 @@ impl Settings {
                 ));
             }
         }
-        settings.ca_file = vars("NATS_CA_FILE").map(PathBuf::from);
+        if let Some(path) = vars("NATS_CA_FILE") {
+            settings
+                .ca_file(path.into())
+                .map_err(|e| named("NATS_CA_FILE", e))?;
+        }
         if let Some(prefix) = vars("GATEBUS_PREFIX") {
             settings
                 .prefix(&prefix)
@@ -187,6 +191,14 @@ impl Settings {
         if let Some(credentials) = found {
             self.credentials = credentials;
         }
+        Ok(())
+    }
+
+    /// Looks at the file now: async-nats takes one that is not there for a server that is not there.
+    pub(crate) fn ca_file(&mut self, path: PathBuf) -> Result<(), Error> {
+        std::fs::File::open(&path)
+            .map_err(|e| Error::new(ErrorKind::Config, path.display().to_string()).with(e))?;
+        self.ca_file = Some(path);
         Ok(())
     }
 
@@ -303,6 +315,7 @@ mod tests {
             ("GATEBUS_PREFIX", "a b"),
             ("NATS_URL", "http://x"),
             ("NATS_TOKEN_FILE", "no/such/file"),
+            ("NATS_CA_FILE", "no/such/file"),
             ("NATS_USER", "ann"),
         ] {
             let error = with(name, value).unwrap_err();

@@ -89,9 +89,11 @@ impl fmt::Display for Failure {
 
 impl From<worker_sdk::Error> for Failure {
     fn from(error: worker_sdk::Error) -> Self {
-        match error.kind() {
-            ErrorKind::Config => Self::Setting(error.to_string()),
-            _ => Self::Run(error.to_string()),
+        let kind = error.kind();
+        let why = format!("{:#}", anyhow::Error::new(error));
+        match kind {
+            ErrorKind::Config => Self::Setting(why),
+            _ => Self::Run(why),
         }
     }
 }
