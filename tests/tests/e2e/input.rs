@@ -1,6 +1,8 @@
 //! Bad input: each kind has its answer, and nobody else notices.
 
-use gatebus_tests::{Client, Gateway, Journal, Nats, Worker, client::End, http, within};
+use gatebus_tests::{
+    Client, Gateway, Journal, Nats, Worker, client::End, http, socket::upgraded, within,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -263,29 +265,6 @@ async fn a_connection_over_the_limit_is_refused_with_503() {
     })
     .await;
     assert_eq!(street.neighbour.ask("still here").await, "still here");
-}
-
-/// A connection after its handshake, with nothing between the test and the bytes.
-async fn upgraded(gateway: &Gateway) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", gateway.port()))
-        .await
-        .expect("it listens");
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .expect("it listens");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(
-            within("the answer's head", stream.read_u8())
-                .await
-                .expect("an answer"),
-        );
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
-    stream
 }
 
 /// The code of the close frame that ends a connection.
