@@ -21,4 +21,5 @@ mod outage;
 mod pressure;
 mod queries;
 mod raw;
+mod segments;
 mod sessions;
