@@ -14,6 +14,7 @@ mod groups;
 mod handshake;
 mod heartbeat;
 mod input;
+mod link;
 mod operations;
 mod options;
 mod order;
