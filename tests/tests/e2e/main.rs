@@ -2,6 +2,7 @@
 //!
 //! One program, so that it is linked once; each module is one promise.
 
+mod absence;
 mod auth;
 mod close;
 mod cluster;
