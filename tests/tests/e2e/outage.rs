@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, within};
+use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, eventually, within};
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::order::assert_all_in_order;
 
@@ -142,4 +143,41 @@ async fn a_handler_that_runs_through_an_outage_is_heard_afterwards() {
     // The first delivery's answer may reach the client directly, or be ignored as late.
     while client.text().await != "behind it" {}
     assert_eq!(client.ask("after").await, "after");
+}
+
+/// Proves that clients which are gone and whose events wait are bounded like those that are there:
+/// each keeps its seat until its last event is done.
+#[tokio::test]
+async fn clients_whose_events_wait_for_nats_keep_their_seats_until_these_are_handled() {
+    const SEATS: usize = 10;
+    let mut nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--max-connections", SEATS.to_string())
+        .start()
+        .await;
+    nats.stop().await;
+    gateway.wait_ready(false).await;
+    drop(Client::connect_many(&gateway, SEATS).await);
+    let closing = "gatebus_gateway_clients_closing";
+    gateway.wait_metric(closing, "", SEATS as f64).await;
+    match Client::to(gateway.port(), "/").try_connect().await {
+        Err(Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("expected 503, got {other:?}"),
+    }
+
+    nats.start_again().await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    for kind in ["connect", "websocket", "close"] {
+        journal.wait(kind, SEATS, |e| e.kind == kind).await;
+    }
+    // The ack comes after the entry, so the last seats may be free a moment later.
+    let mut clients = Vec::new();
+    for _ in 0..SEATS {
+        let connect = || async { Client::to(gateway.port(), "/").try_connect().await.ok() };
+        clients.push(eventually("a seat for a new client", connect).await);
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask("hello").await, "hello");
+    }
 }
