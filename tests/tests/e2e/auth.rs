@@ -135,3 +135,58 @@ async fn two_kinds_of_identity_at_once_are_refused() {
     let said = process.log.whole().await;
     assert_eq!(said.len(), 1, "{said:#?}");
 }
+
+/// A server with two users: `ann` may not subscribe to this, and `bob` may do everything.
+async fn without_right_to(subject: &str) -> (Nats, String, String) {
+    let users = format!(
+        "authorization {{ users: [\n\
+         {{ user: ann, password: s3cret, permissions: {{ subscribe: {{ deny: [{subject:?}] }} }} }}\n\
+         {{ user: bob, password: s3cret }}\n] }}"
+    );
+    let nats = Nats::start_guarded(&users).await;
+    let url = |user: &str| {
+        nats.url()
+            .replace("nats://", &format!("nats://{user}:s3cret@"))
+    };
+    let (ann, bob) = (url("ann"), url("bob"));
+    (nats, ann, bob)
+}
+
+/// Proves that a gateway which could never hear an ack does not take clients, and that the operator
+/// reads which right is missing.
+#[tokio::test]
+async fn a_gateway_that_may_not_hear_acks_is_never_ready_and_names_the_subject() {
+    let (nats, ann, _) = without_right_to("*.ack.>").await;
+    let gateway = Gateway::with(&nats)
+        .option("--shards", "1")
+        .env("NATS_URL", &ann)
+        .start_unready()
+        .await;
+    let subject = nats.subject("ack.");
+    let pick = |line: &str| {
+        let refused = line.contains("Permissions Violation") && line.contains(&subject);
+        refused.then_some(())
+    };
+    gateway.log.find("the subject that is refused", pick).await;
+    // It goes on trying, for the right may be given; each time in vain.
+    gateway
+        .wait_metric("gatebus_gateway_link_lost_total", "", 4.0)
+        .await;
+    assert!(!gateway.is_ready().await);
+    let was_ready = |line: &String| line.ends_with("ready");
+    assert!(!gateway.log.lines().iter().any(was_ready));
+}
+
+/// Proves that discovery by `nats micro` is a comfort: a gateway serves without the right to it.
+#[tokio::test]
+async fn a_gateway_without_the_right_to_srv_is_ready_and_serves() {
+    let (nats, ann, bob) = without_right_to("$SRV.>").await;
+    let gateway = Gateway::with(&nats).env("NATS_URL", &ann).start().await;
+    let journal = Journal::new();
+    let worker = Worker::with(&nats, &journal, "worker");
+    let _worker = worker.env("NATS_URL", &bob).start().await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("join lobby").await, "joined lobby");
+    let lost = gateway.metric("gatebus_gateway_link_lost_total", "").await;
+    assert_eq!(lost, 0.0);
+}
