@@ -1,8 +1,12 @@
 //! The end of a connection: who ended it, what still arrives, and what the worker learns.
 
+use std::time::Duration;
+
+use async_nats::HeaderMap;
 use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, client::End};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
+use wire::{Command, Request};
 
 async fn close_of(journal: &Journal, client: &str) -> Entry {
     let fits = |e: &Entry| e.kind == "close" && e.client == client;
@@ -155,4 +159,60 @@ async fn the_close_event_carries_the_last_session_uid_and_groups() {
     assert_eq!(groups, ["a", "c"]);
     assert!(!handle.uid("42").is_online().await.expect("answered"));
     assert_eq!(handle.group("a").count().await.expect("answered").total, 0);
+}
+
+/// Proves that a closing client which reads slowly, but reads, has the time for all that was sent
+/// before: its mailbox, the last message and the close code.
+///
+/// The pace is the point: a gateway that gives a closing connection 5 s over all, rather than 5 s
+/// without progress, cuts this one. There is more than the kernels keep, so that the gateway still
+/// holds some of it when 5 s are over.
+#[tokio::test]
+async fn a_slow_but_steady_reader_gets_its_whole_mailbox_and_then_the_close() {
+    const SIZE: usize = 16 * 1024;
+    const PORTIONS: usize = 128;
+    const PORTION: usize = 8;
+    /// All portions take 7 s.
+    const PACE: Duration = Duration::from_millis(55);
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--mailbox", "32MiB")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let client = Client::to(gateway.port(), "/").receive_buffer(64 * 1024);
+    let mut client = client.connect().await;
+    let id = client.id().await;
+
+    let bus = nats.client().await;
+    let (gateway_id, conn) = id.split_at(12);
+    let subject = nats.subject(&format!("client.{gateway_id}.{conn}"));
+    let mut raw = HeaderMap::new();
+    raw.insert(wire::subject::RAW_HEADER, "text");
+    for n in 0..PORTIONS * PORTION {
+        let text = format!("{n:0SIZE$}");
+        bus.publish_with_headers(subject.clone(), raw.clone(), text.into())
+            .await
+            .expect("a subject");
+    }
+    let close = Request::command(Command::Close {
+        code: 4001,
+        reason: "R".into(),
+        message: Some(wire::Payload::Text("bye".into())),
+    });
+    bus.publish(subject, wire::encode(&close).into())
+        .await
+        .expect("a subject");
+    assert_eq!(close_of(&journal, &id).await.details["code"], 4001);
+
+    let mut pace = tokio::time::interval(PACE);
+    for portion in 0..PORTIONS {
+        pace.tick().await;
+        for n in portion * PORTION..(portion + 1) * PORTION {
+            client.expect(&format!("{n:0SIZE$}")).await;
+        }
+    }
+    client.expect("bye").await;
+    assert_eq!(client.next().await, Err(End::Closed(4001, "R".into())));
 }
