@@ -78,12 +78,14 @@ pub(crate) struct Connection {
     unread: Option<Box<Bytes>>,
     waker: Option<Waker>,
     phase: Phase,
-    /// Not read for now: its events wait.
+    /// Not read at the moment: its events wait.
     pub(crate) paused: bool,
     /// In the shard's list for the next sweep.
     pub(crate) dirty: bool,
-    /// The socket takes nothing for now.
+    /// The socket takes nothing at the moment.
     blocked: bool,
+    /// The client is gone, though what it said may still be unread.
+    deaf: bool,
     pub(crate) heard: Millis,
     pub(crate) pinged: u32,
 }
@@ -107,6 +109,7 @@ impl Connection {
             paused: false,
             dirty: false,
             blocked: false,
+            deaf: false,
             heard: now,
             pinged: 0,
         }
@@ -127,12 +130,20 @@ impl Connection {
 
     /// Puts a frame into the mailbox.
     pub(crate) fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
-        self.mailbox.push(frame, limit)
+        if self.deaf {
+            Ok(())
+        } else {
+            self.mailbox.push(frame, limit)
+        }
     }
 
     /// Puts a frame into the mailbox, dropping the oldest that wait; says how many.
     pub(crate) fn push_dropping_oldest(&mut self, frame: Bytes, limit: usize) -> usize {
-        self.mailbox.push_dropping_oldest(frame, limit)
+        if self.deaf {
+            0
+        } else {
+            self.mailbox.push_dropping_oldest(frame, limit)
+        }
     }
 
     /// The last words: what is pending goes first, unless the client does not read anyway.
@@ -145,8 +156,8 @@ impl Connection {
         if drop_pending {
             self.mailbox.clear_unbegun();
         }
-        for frame in last {
-            self.mailbox.force(frame);
+        if !self.deaf {
+            last.into_iter().for_each(|frame| self.mailbox.force(frame));
         }
         self.unread = None;
         self.phase = Phase::Closing {
@@ -175,10 +186,18 @@ impl Connection {
     }
 
     /// Writes the mailbox as far as the socket takes it. What is left is for the task.
-    pub(crate) fn flush(&mut self, now: Millis) -> io::Result<()> {
-        if self.blocked {
-            return Ok(());
+    ///
+    /// Where nobody is there any more, what waits is dropped and nothing more is written. That is not
+    /// the end: what the client said before it went is still to be read, and the reading finds the end.
+    pub(crate) fn flush(&mut self, now: Millis) {
+        if !self.blocked && self.write(now).is_err() {
+            self.mailbox = Mailbox::default();
+            self.deaf = true;
+            self.wake();
         }
+    }
+
+    fn write(&mut self, now: Millis) -> io::Result<()> {
         let stream = &self.stream;
         let all = self
             .mailbox
@@ -216,21 +235,9 @@ impl Connection {
         if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
-        while self.blocked {
-            match self.stream.poll_write_ready(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(())) => {
-                    self.blocked = false;
-                    if self.flush(now).is_err() {
-                        let _ = take(Input::Cut);
-                        return Poll::Ready(());
-                    }
-                }
-                Poll::Ready(Err(_)) => {
-                    let _ = take(Input::Cut);
-                    return Poll::Ready(());
-                }
-            }
+        while self.blocked && self.stream.poll_write_ready(cx).is_ready() {
+            self.blocked = false;
+            self.flush(now);
         }
         if !self.paused
             && let Some(unread) = self.unread.take()

@@ -260,9 +260,7 @@ impl Shard {
                 continue;
             };
             connection.dirty = false;
-            if connection.flush(now).is_err() {
-                self.lost(slot);
-            }
+            connection.flush(now);
         }
         // a flush marks nothing dirty, so the list's memory can serve again
         if self.dirty.is_empty() {

@@ -15,6 +15,8 @@ enum Then {
     Goodbye,
     /// It ends its stream without a goodbye, and reads on.
     HalfClose,
+    /// It is gone, and whatever is sent to it comes back as a reset.
+    Cut,
 }
 
 /// Numbers of messages about the queue's length, with the one in flight and without it, and more.
@@ -43,6 +45,10 @@ async fn all_are_handled(text: &str, then: Then) {
         match then {
             Then::Stay | Then::Goodbye => {}
             Then::HalfClose => stream.shutdown().await.expect("it listens"),
+            Then::Cut => drop(std::mem::replace(
+                &mut stream,
+                socket::upgraded(&gateway).await,
+            )),
         }
         worker.open(&many.to_string()).await;
         let fits = |e: &Entry| e.client == client && e.kind == "message";
@@ -86,4 +92,11 @@ async fn messages_in_one_segment_with_a_goodbye_are_handled_before_the_close() {
 async fn messages_right_before_the_end_of_the_stream_are_handled_before_the_close() {
     all_are_handled("", Then::HalfClose).await;
     all_are_handled("ab", Then::HalfClose).await;
+}
+
+/// Proves that messages which arrived are handled though nobody is there to hear the answers.
+#[tokio::test]
+async fn messages_right_before_a_cut_are_handled_before_the_close() {
+    all_are_handled("", Then::Cut).await;
+    all_are_handled("ab", Then::Cut).await;
 }
