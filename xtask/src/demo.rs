@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    path::Path,
     time::Duration,
 };
 
@@ -85,6 +86,7 @@ pub(crate) struct Chat {
     pub(crate) nats: Nats,
     gateway: Gateway,
     pub(crate) page: String,
+    gateway_url: String,
     /// Everybody who has to stay.
     pub(crate) members: Vec<Member>,
 }
@@ -95,7 +97,7 @@ impl Chat {
         crew: &Crew,
         workspace: &Workspace,
         profile: Profile,
-        nats_server: &std::path::Path,
+        nats_server: &Path,
         host: IpAddr,
         ports: &Ports,
     ) -> Result<Self> {
@@ -124,10 +126,8 @@ impl Chat {
             "GATEBUS_CHAT_PAGE",
             SocketAddr::new(host, ports.page).to_string(),
         );
-        page.env(
-            "GATEBUS_CHAT_GATEWAY",
-            format!("ws://{}", SocketAddr::new(shown, gateway.addr.port())),
-        );
+        let gateway_url = format!("ws://{}", SocketAddr::new(shown, gateway.addr.port()));
+        page.env("GATEBUS_CHAT_GATEWAY", &gateway_url);
         let member = crew.start("page", page)?;
         members.push(member);
         crew.wait_for_line(member, "http://", Duration::from_secs(10))
@@ -135,6 +135,7 @@ impl Chat {
         Ok(Self {
             nats,
             gateway,
+            gateway_url,
             page: format!("http://{}", SocketAddr::new(shown, ports.page)),
             members,
         })
@@ -144,7 +145,7 @@ impl Chat {
         println!();
         println!("  Open {}  in two tabs and chat.", self.page);
         println!();
-        println!("  gateway  ws://{}, two shards", self.gateway.addr);
+        println!("  gateway  {}, two shards", self.gateway_url);
         println!("  metrics  {}/metrics", self.gateway.admin);
         println!("  NATS     {}", self.nats.url);
         println!();

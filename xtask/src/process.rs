@@ -4,32 +4,27 @@
 //! ends the others in order. None is left behind: what still runs when the crew is dropped is killed, and if
 //! xtask itself is killed, the kernel kills its children.
 
+mod board;
+
 use std::{
-    collections::VecDeque,
-    fmt,
-    io::{self, BufRead, BufReader},
-    os::unix::process::{CommandExt, ExitStatusExt},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    io,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use nix::{
     sys::{
         prctl::set_pdeathsig,
-        signal::{SigSet, Signal, killpg},
-        wait::{Id, WaitPidFlag, waitid},
+        signal::{SigSet, Signal},
     },
     unistd::{Pid, getppid},
 };
 
-/// Lines of output kept for each process; older ones are dropped.
-const LINES: usize = 1000;
-
-/// Lines of output shown of a process that ended without being asked.
-const LAST_WORDS: usize = 20;
+use self::board::{Board, Post};
 
 /// How long a process may take to end after SIGTERM, before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,31 +46,6 @@ pub(crate) enum Ended {
 pub(crate) struct Crew {
     board: Arc<Board>,
     verbose: bool,
-}
-
-/// What is known of the processes; readers and waiters write it.
-#[derive(Default)]
-struct Board {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    posts: Vec<Post>,
-    /// How many times Ctrl-C or SIGTERM has come.
-    asked: usize,
-}
-
-struct Post {
-    name: String,
-    pid: Pid,
-    /// The output is shown as it comes, without its name: there is no need to repeat it.
-    shown: bool,
-    lines: VecDeque<String>,
-    /// The output has been read to its end.
-    silent: bool,
-    exit: Option<ExitStatus>,
 }
 
 impl Crew {
@@ -130,14 +100,8 @@ impl Crew {
         let pid = Pid::from_raw(child.id().cast_signed());
         let mut state = self.board.lock();
         let member = Member(state.posts.len());
-        state.posts.push(Post {
-            name: name.to_owned(),
-            pid,
-            shown: prefix.as_ref().is_some_and(String::is_empty),
-            lines: VecDeque::new(),
-            silent: false,
-            exit: None,
-        });
+        let shown = prefix.as_ref().is_some_and(String::is_empty);
+        state.posts.push(Post::new(name, pid, shown));
         drop(state);
         let board = self.board.clone();
         thread::spawn(move || board.read(member, output, prefix.as_deref()));
@@ -270,134 +234,6 @@ impl Drop for Crew {
             self.board.lock().signal(member, Signal::SIGKILL);
             self.board.wait(None, |state| state.posts[member.0].exit);
         }
-    }
-}
-
-impl Board {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is a record of what happened: a panic elsewhere does not make it wrong.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until `look` finds something; nothing if the limit passes first.
-    fn wait<T>(
-        &self,
-        limit: Option<Duration>,
-        mut look: impl FnMut(&State) -> Option<T>,
-    ) -> Option<T> {
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        let mut state = self.lock();
-        loop {
-            if let Some(found) = look(&state) {
-                return Some(found);
-            }
-            state = match deadline {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.checked_duration_since(Instant::now())?;
-                    self.changed
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
-        }
-    }
-
-    fn read(&self, member: Member, output: io::PipeReader, prefix: Option<&str>) {
-        let mut output = BufReader::new(output);
-        let mut bytes = Vec::new();
-        while output
-            .read_until(b'\n', &mut bytes)
-            .is_ok_and(|count| count > 0)
-        {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            bytes.clear();
-            if let Some(prefix) = prefix {
-                eprintln!("{prefix}{line}");
-            }
-            let lines = &mut self.lock().posts[member.0].lines;
-            if lines.len() == LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line);
-            self.changed.notify_all();
-        }
-        self.lock().posts[member.0].silent = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for the end of a process and takes note of it.
-    fn bury(&self, member: Member, mut child: Child) {
-        let pid = Pid::from_raw(child.id().cast_signed());
-        // Looked at but not reaped, its id is not given to anyone else, so that signals go astray neither
-        // here nor in `signal`.
-        let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        let mut state = self.lock();
-        // What it started itself goes with it.
-        let _ = killpg(pid, Signal::SIGKILL);
-        // A child of ours that nobody has reaped can be waited for; if not, it is as good as killed.
-        state.posts[member.0].exit = Some(
-            child
-                .wait()
-                .unwrap_or_else(|_| ExitStatus::from_raw(Signal::SIGKILL as i32)),
-        );
-        drop(state);
-        self.changed.notify_all();
-    }
-}
-
-impl State {
-    fn signal(&self, member: Member, signal: Signal) {
-        let post = &self.posts[member.0];
-        if post.exit.is_none() {
-            // It may have ended this very moment; then there is nothing to do.
-            let _ = killpg(post.pid, signal);
-        }
-    }
-
-    fn stopped<T>(&self) -> Option<Result<T>> {
-        (self.asked > 0).then(|| Err(anyhow!("stopped")))
-    }
-}
-
-impl Post {
-    fn is_over(&self) -> bool {
-        self.exit.is_some() && self.silent
-    }
-
-    fn lost(&self) -> anyhow::Error {
-        match self.exit {
-            Some(status) => anyhow!("{} ended ({status}){}", self.name, self.last_words()),
-            None => anyhow!("{} is gone{}", self.name, self.last_words()),
-        }
-    }
-
-    fn last_words(&self) -> LastWords<'_> {
-        LastWords(self)
-    }
-}
-
-/// The end of a process's output, as an appendix to a message.
-struct LastWords<'a>(&'a Post);
-
-impl fmt::Display for LastWords<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Post { lines, shown, .. } = self.0;
-        if *shown {
-            return Ok(());
-        }
-        if lines.is_empty() {
-            return write!(f, "; it wrote nothing");
-        }
-        write!(f, "; its last lines:")?;
-        for line in lines.iter().skip(lines.len().saturating_sub(LAST_WORDS)) {
-            write!(f, "\n    {line}")?;
-        }
-        Ok(())
     }
 }
 

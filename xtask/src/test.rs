@@ -72,7 +72,7 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "e2e",
-        about: "real NATS servers, gateways and workers",
+        about: "real NATS servers, gateways and workers, in Rust and Python",
         run: e2e,
     },
     Step {
@@ -173,21 +173,27 @@ fn build(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn unit(workspace: &Workspace) -> Result<Outcome> {
-    cargo_test(workspace, &["--workspace", "--exclude", "gatebus-tests"])
+    run(cargo_test(
+        workspace,
+        &["--workspace", "--exclude", "gatebus-tests"],
+    )?)?;
+    Ok(Outcome::Passed)
 }
 
 /// These tests run programs of other crates, which the step before has built.
 fn e2e(workspace: &Workspace) -> Result<Outcome> {
     build(workspace)?;
-    cargo_test(workspace, &["--package", "gatebus-tests"])
+    let mut test = cargo_test(workspace, &["--package", "gatebus-tests"])?;
+    test.env("GATEBUS_PYTHON", tools::python(workspace)?);
+    run(test)?;
+    Ok(Outcome::Passed)
 }
 
-fn cargo_test(workspace: &Workspace, packages: &[&str]) -> Result<Outcome> {
+fn cargo_test(workspace: &Workspace, packages: &[&str]) -> Result<Command> {
     let mut test = workspace.cargo(&["test", "--quiet"]);
     test.args(packages)
         .env("NATS_SERVER_BIN", tools::nats_server(workspace)?);
-    run(test)?;
-    Ok(Outcome::Passed)
+    Ok(test)
 }
 
 fn browser(workspace: &Workspace) -> Result<Outcome> {

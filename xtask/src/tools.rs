@@ -110,6 +110,47 @@ pub(crate) fn node_modules(workspace: &Workspace, npm: &Path, manifests: &Path) 
     Ok(folder)
 }
 
+/// A Python with the packages that the examples pin: `GATEBUS_PYTHON`, or one in the tools folder, made anew when
+/// the pins have changed or it does not run any more.
+pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
+    if let Some(named) = env::var_os("GATEBUS_PYTHON") {
+        // The tests look whether it has the packages.
+        return Ok(named.into());
+    }
+    let requirements = workspace.root().join("examples/python/requirements.txt");
+    let pins = fs::read(&requirements).context("reading the pins of examples/python")?;
+    let folder = workspace.tools().join("python");
+    let python = folder.join("bin/python");
+    // The pins are copied last, so they stand there only if the installation was whole.
+    let done = folder.join("installed-requirements.txt");
+    if fs::read(&done).is_ok_and(|installed| installed == pins) && starts(&python) {
+        return Ok(python);
+    }
+    let own = in_path(&["python3"]).context("python3 is not in PATH")?;
+    eprintln!("installing the packages of examples/python with pip, once");
+    let mut make = Command::new(own);
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    run(make).context(
+        "making a Python environment (on Debian: apt-get install python3-venv), \
+         or name a Python that has the packages in GATEBUS_PYTHON",
+    )?;
+    let mut install = Command::new(&python);
+    install
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(["--disable-pip-version-check", "--requirement"])
+        .arg(&requirements);
+    run(install).context("installing the packages of examples/python (Python 3.10 or newer)")?;
+    fs::write(done, pins)?;
+    Ok(python)
+}
+
+/// Whether a Python still runs: the one from which an environment was made may be gone.
+fn starts(python: &Path) -> bool {
+    let mut version = Command::new(python);
+    version.arg("--version").stdin(Stdio::null());
+    version.output().is_ok_and(|output| output.status.success())
+}
+
 /// Refuses a program that is no nats-server, or one that is too old.
 fn check_nats(program: &Path) -> Result<()> {
     let version = nats_version(program)?;
