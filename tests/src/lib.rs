@@ -19,6 +19,7 @@ pub mod nats;
 pub mod pipe;
 pub mod port;
 pub mod process;
+pub mod python;
 pub mod socket;
 pub mod worker;
 
