@@ -131,7 +131,7 @@ test("a name that is missing or too long is refused", async () => {
   const ada = await open("Ada");
   for (const name of ["", "x".repeat(100)]) {
     await ada.login(here(), name);
-    await ada.page.waitForFunction(() => document.querySelector("#login-error").textContent !== "");
+    await ada.page.waitForSelector("#login-error:not(:empty)");
     assert.ok(await ada.page.isHidden("#chat"));
   }
   await ada.login(here());
