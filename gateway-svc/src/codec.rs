@@ -6,13 +6,18 @@
 //!
 //! Write both, give them a name in [`Protocols`](crate::Protocols), and `--listen name://…` speaks it.
 
+mod frame;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod text;
 mod websocket;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 pub use wire::Payload;
 
-pub(crate) use self::websocket::WebSocket;
+pub(crate) use self::{frame::Frame, tcp::Tcp, text::Text, websocket::WebSocket};
 use wire::CloseCode;
 
 /// How far the bytes of one message may exceed `max_message` before the message is complete: room

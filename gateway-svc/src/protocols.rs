@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::codec::{Codec, WebSocket};
+use crate::codec::{Codec, Frame, Tcp, Text, WebSocket};
 
-/// The protocols that a gateway knows. [`Protocols::default`] has its own: `websocket`.
+/// The protocols that a gateway knows. [`Protocols::default`] has `websocket`, `text`,
+/// `frame` and `tcp`.
 #[derive(Clone)]
 pub struct Protocols(Vec<Protocol>);
 
@@ -36,6 +37,9 @@ impl Default for Protocols {
             codec: Arc::new(WebSocket),
         };
         Self(vec![websocket])
+            .with("text", Text)
+            .with("frame", Frame)
+            .with("tcp", Tcp)
     }
 }
 

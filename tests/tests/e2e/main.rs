@@ -21,6 +21,7 @@ mod options;
 mod order;
 mod outage;
 mod pressure;
+mod protocols;
 mod queries;
 mod raw;
 mod segments;
