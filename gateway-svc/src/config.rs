@@ -25,7 +25,9 @@ use rustls::ClientConfig;
 use wire::Prefix;
 
 use self::complaint::complaint;
-use crate::{link::client_config, listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl};
+use crate::{
+    Protocols, link::client_config, listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl,
+};
 
 /// Holds clients' connections and takes them to workers over NATS.
 ///
@@ -198,6 +200,7 @@ type TimeOrOff = Option<Duration>;
 #[allow(missing_docs, reason = "each field is the option of its name")]
 pub struct Config {
     pub listen: Vec<ListenUrl>,
+    pub protocols: Protocols,
     pub nats: Vec<ServerUrl>,
     pub credentials: Credentials,
     /// How NATS servers prove who they are; `None` where neither a file nor an address asks for it.
@@ -289,6 +292,11 @@ impl Options {
 
     /// Checks what clap cannot. `descriptors` is the process's limit.
     pub fn check(self, descriptors: u64) -> Result<Config, String> {
+        self.check_with(descriptors, Protocols::default())
+    }
+
+    /// The same for a gateway that speaks these protocols.
+    pub fn check_with(self, descriptors: u64, protocols: Protocols) -> Result<Config, String> {
         if self.nats_password_file.is_some() && self.nats_user.is_none() {
             return Err(
                 "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
@@ -304,6 +312,15 @@ impl Options {
         let tls = tls(self.nats_ca_file.as_deref(), &self.nats)?;
         if self.listen.is_empty() {
             return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
+        }
+        for url in &self.listen {
+            if protocols.find(&url.protocol).is_none() {
+                return Err(format!(
+                    "--listen (GATEBUS_LISTEN) {url}: protocol `{}` is not known; known: {}",
+                    url.protocol,
+                    protocols.names()
+                ));
+            }
         }
         if self.max_message > MOST_MESSAGE {
             let most = MOST_MESSAGE / 1024;
@@ -329,6 +346,7 @@ impl Options {
             .max(1);
         Ok(Config {
             listen: self.listen,
+            protocols,
             nats: self.nats,
             credentials,
             tls,

@@ -5,7 +5,7 @@
 //! the task. So an idle connection is this struct, and no buffer at all.
 
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice},
     net::Shutdown,
     ops::ControlFlow,
     pin::Pin,
@@ -13,29 +13,23 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     net::TcpStream,
 };
-use tokio_tungstenite::tungstenite::{
-    Error as WsError, Message,
-    error::CapacityError,
-    protocol::{Role, WebSocketConfig, WebSocketContext},
-};
 use wire::{CloseCode, Payload};
 
 use crate::{
+    codec::{Codec, Received},
     dispatch::Millis,
+    intake::Intake,
     mailbox::{Full, Mailbox},
 };
 
 /// How long a closing connection may take: without a byte of progress, and at all.
 const CLOSE_STALL_MS: Millis = 5_000;
 const CLOSE_TIMEOUT_MS: Millis = 30_000;
-/// What the codec keeps per connection, and reads at a time from what we read from the socket.
-const CODEC_BUFFER: usize = 128;
 
 /// What comes from a client.
 #[derive(Debug)]
@@ -48,10 +42,22 @@ pub(crate) enum Input {
     Goodbye { code: u16, reason: String },
     /// It broke a rule.
     Broken(CloseCode),
+    /// It sends nothing any more, and has not said goodbye.
+    End,
     /// It is gone without a word.
     Cut,
     /// It does not read our pongs.
     Slow,
+}
+
+/// What a connection is read with.
+pub(crate) struct Reading<'a> {
+    /// The shard's buffer: what one read brings at the most.
+    pub(crate) scratch: &'a mut [u8],
+    pub(crate) codec: &'a dyn Codec,
+    pub(crate) max_message: usize,
+    /// How much may wait to be written.
+    pub(crate) mailbox: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,13 +75,9 @@ enum Phase {
 /// The socket and its state.
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// Made when the client first speaks: many only listen.
-    codec: Option<Box<WebSocketContext>>,
-    max_message: usize,
     mailbox: Mailbox,
-    /// Read from the socket, and not parsed while the client's events wait. Where it is empty, what
-    /// the codec holds is still to be parsed.
-    unread: Option<Box<Bytes>>,
+    /// Read from the socket, and not decoded while the client's events wait.
+    intake: Intake,
     waker: Option<Waker>,
     phase: Phase,
     /// Not read at the moment: its events wait.
@@ -92,18 +94,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Takes over a socket that shook hands, with what was read beyond that.
-    pub(crate) fn new(
-        stream: TcpStream,
-        beyond: BytesMut,
-        max_message: usize,
-        now: Millis,
-    ) -> Self {
+    pub(crate) fn new(stream: TcpStream, beyond: BytesMut, now: Millis) -> Self {
         Self {
             stream,
-            codec: None,
-            max_message,
             mailbox: Mailbox::default(),
-            unread: (!beyond.is_empty()).then(|| Box::new(beyond.freeze())),
+            intake: Intake::new(beyond),
             waker: None,
             phase: Phase::Open,
             paused: false,
@@ -159,7 +154,7 @@ impl Connection {
         if !self.deaf {
             last.into_iter().for_each(|frame| self.mailbox.force(frame));
         }
-        self.unread = None;
+        self.intake.clear();
         self.phase = Phase::Closing {
             since: now,
             until: now + CLOSE_TIMEOUT_MS,
@@ -219,16 +214,14 @@ impl Connection {
         Ok(())
     }
 
-    /// The task's turn: writes if the socket was blocked, reads if it may. `scratch` is the shard's, and
-    /// `limit` bounds what may wait to be written.
+    /// The task's turn: writes if the socket was blocked, reads if it may.
     ///
-    /// Every input is given to `take`, which breaks to stop the reading; what was read and not parsed
+    /// Every input is given to `take`, which breaks to stop the reading; what was read and not decoded
     /// is kept. Ready: the socket has come to its end.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &mut [u8],
-        limit: usize,
+        mut reading: Reading<'_>,
         now: Millis,
         mut take: impl FnMut(Input) -> ControlFlow<()>,
     ) -> Poll<()> {
@@ -240,26 +233,24 @@ impl Connection {
             self.flush(now);
         }
         if !self.paused
-            && let Some(unread) = self.unread.take()
+            && self.intake.has_rest()
             && self.is_open()
-            && let Some(left) = self.parse(&unread, limit, &mut take)
+            && self.decode(0, &mut reading, &mut take).is_break()
         {
-            self.unread = Some(Box::new(unread.slice(left..)));
             return Poll::Pending;
         }
         while !self.paused {
-            let mut buf = ReadBuf::new(scratch);
+            let mut buf = ReadBuf::new(reading.scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    let read = buf.filled().len();
                     let _ = take(Input::Life);
                     // a client that we are done with may say what it wants
                     if !self.is_open() {
                         continue;
                     }
-                    if let Some(left) = self.parse(buf.filled(), limit, &mut take) {
-                        let unread = Bytes::copy_from_slice(&buf.filled()[left..]);
-                        self.unread = Some(Box::new(unread));
+                    if self.decode(read, &mut reading, &mut take).is_break() {
                         return Poll::Pending;
                     }
                     if self.has_mail() {
@@ -268,8 +259,8 @@ impl Connection {
                         return Poll::Pending;
                     }
                 }
-                Poll::Ready(_) => {
-                    let _ = take(Input::Cut);
+                Poll::Ready(read) => {
+                    let _ = take(if read.is_ok() { Input::End } else { Input::Cut });
                     return Poll::Ready(());
                 }
             }
@@ -277,108 +268,47 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Parses bytes until none is left (`None`) or `take` breaks: then says where to go on.
-    fn parse(
+    /// Decodes what was kept and the first `read` bytes of the buffer, until none is left or `take`
+    /// breaks.
+    fn decode(
         &mut self,
-        bytes: &[u8],
-        limit: usize,
+        read: usize,
+        reading: &mut Reading<'_>,
         take: &mut impl FnMut(Input) -> ControlFlow<()>,
-    ) -> Option<usize> {
-        let codec = self
-            .codec
-            .get_or_insert_with(|| Box::new(codec(self.max_message)));
-        let mut feed = Feed {
-            bytes,
-            at: 0,
-            mailbox: &mut self.mailbox,
-            limit,
-            full: false,
-            last: false,
-        };
-        loop {
-            let input = match codec.read(&mut feed) {
-                Ok(Message::Text(text)) => {
-                    let text =
-                        ByteString::try_from(Bytes::from(text)).expect("the codec has checked it");
-                    Input::Message(Payload::Text(text))
-                }
-                Ok(Message::Binary(bytes)) => Input::Message(Payload::Binary(bytes)),
-                Ok(Message::Close(frame)) => {
-                    // the codec's answer is on its way as soon as it is asked to write
-                    feed.last = true;
-                    let _ = codec.flush(&mut feed);
-                    let (code, reason) = frame.map_or((1005, String::new()), |f| {
-                        (f.code.into(), f.reason.as_str().to_owned())
-                    });
-                    Input::Goodbye { code, reason }
-                }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
-                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if feed.full {
+    ) -> ControlFlow<()> {
+        let mailbox = &mut self.mailbox;
+        let Reading {
+            scratch,
+            codec,
+            max_message,
+            mailbox: limit,
+        } = reading;
+        self.intake
+            .feed(&scratch[..read], *codec, *max_message, |said| match said {
+                Ok(Received::Message(payload)) => take(Input::Message(payload)),
+                Ok(Received::Ping(answer)) => match mailbox.push(answer, *limit) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(Full) => {
                         let _ = take(Input::Slow);
-                        return Some(feed.at);
+                        ControlFlow::Break(())
                     }
-                    return None;
+                },
+                Ok(Received::Goodbye {
+                    code,
+                    reason,
+                    answer,
+                }) => {
+                    // the last that we say: it goes whatever waits
+                    if let Some(answer) = answer {
+                        mailbox.force(answer);
+                    }
+                    let _ = take(Input::Goodbye { code, reason });
+                    ControlFlow::Break(())
                 }
-                Err(WsError::Utf8(_)) => Input::Broken(CloseCode::InvalidText),
-                Err(WsError::Capacity(CapacityError::MessageTooLong { .. })) => {
-                    Input::Broken(CloseCode::TooBig)
+                Err(broken) => {
+                    let _ = take(Input::Broken(broken.into()));
+                    ControlFlow::Break(())
                 }
-                Err(_) => Input::Broken(CloseCode::Protocol),
-            };
-            if take(input).is_break() {
-                return Some(feed.at);
-            }
-        }
-    }
-}
-
-fn codec(max_message: usize) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(CODEC_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(max_message))
-        .max_frame_size(Some(max_message));
-    WebSocketContext::new(Role::Server, Some(config))
-}
-
-/// What the codec reads from and answers to: bytes that were read, and the mailbox.
-struct Feed<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    mailbox: &'a mut Mailbox,
-    limit: usize,
-    /// The client does not read our answers.
-    full: bool,
-    /// The answer is the last: it goes whatever waits.
-    last: bool,
-}
-
-impl Read for Feed<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = &self.bytes[self.at..];
-        if left.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let n = left.len().min(out.len());
-        out[..n].copy_from_slice(&left[..n]);
-        self.at += n;
-        Ok(n)
-    }
-}
-
-impl Write for Feed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let answer = Bytes::copy_from_slice(bytes);
-        if self.last {
-            self.mailbox.force(answer);
-        } else {
-            self.full |= self.mailbox.push(answer, self.limit).is_err();
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+            })
     }
 }

@@ -42,6 +42,8 @@ impl Gateway {
         for url in &config.listen {
             // every shard has a socket of its own, and the kernel shares the clients out
             let mut url = url.clone();
+            let codec = config.protocols.find(&url.protocol);
+            let codec = codec.with_context(|| format!("--listen {url}: not a known protocol"))?;
             vacant(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
             for shard in &mut shards {
                 let socket =
@@ -49,6 +51,7 @@ impl Gateway {
                 url.addr = socket.local_addr()?;
                 shard.push(Listener {
                     url: url.clone(),
+                    codec,
                     socket,
                 });
             }

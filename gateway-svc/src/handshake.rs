@@ -317,7 +317,7 @@ impl Request {
 }
 
 /// `::ffff:1.2.3.4` is 1.2.3.4.
-fn unwrapped(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn unwrapped(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
         // as it is, with its scope

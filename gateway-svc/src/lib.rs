@@ -4,25 +4,29 @@
 //! [`Gateway::bind`] → [`Gateway::run`].
 //!
 //! Read on in this order: `shard` (a core's share: tasks, driver, sweeps), `dispatch` (one client's
-//! events), `hub` and `topics` (who belongs to what), `connection` and `mailbox` (a socket), `link` (NATS).
+//! events), `hub` and `topics` (who belongs to what), `connection`, `intake` and `mailbox` (a socket),
+//! `codec` (what is spoken on it), `link` (NATS).
 
 mod admin;
+pub mod codec;
 pub mod config;
 mod conn_ids;
 mod connection;
 mod dispatch;
-mod frame;
 mod gateway;
 mod handshake;
 mod heartbeat;
 mod hub;
+mod intake;
 mod link;
 pub mod listen;
 mod mailbox;
 mod metrics;
 pub mod nats_auth;
+mod outgoing;
 mod process;
+mod protocols;
 mod shard;
 mod topics;
 
-pub use self::gateway::Gateway;
+pub use self::{gateway::Gateway, protocols::Protocols};

@@ -32,6 +32,7 @@ use wire::{ClientId, GatewayId, Subjects};
 
 use self::{client::Client, events::Service, inbox::Sids, tick::Ticker};
 use crate::{
+    Protocols,
     config::{Config, Heartbeat, Limits},
     dispatch::{MOST_BYTES, Millis},
     hub::Hub,
@@ -39,6 +40,7 @@ use crate::{
     listen::ListenUrl,
     metrics::ShardMetrics,
     process::Process,
+    protocols::CodecId,
     topics::Slot,
 };
 
@@ -50,6 +52,7 @@ const MOST_MESSAGES: usize = 1024;
 /// A bound listener of one shard.
 pub(crate) struct Listener {
     pub(crate) url: ListenUrl,
+    pub(crate) codec: CodecId,
     pub(crate) socket: TcpListener,
 }
 
@@ -86,6 +89,7 @@ pub(crate) struct Shard {
     clients: Vec<Option<Box<Client>>>,
     /// Clients whose connection is open.
     open: u64,
+    protocols: Protocols,
     /// One for each listener, in the listeners' order.
     services: Vec<Service>,
     locals: Vec<String>,
@@ -130,6 +134,7 @@ impl Shard {
             hub: Hub::default(),
             clients: Vec::new(),
             open: 0,
+            protocols: parts.config.protocols.clone(),
             services,
             locals,
             link: Link::new(parts.dialer),

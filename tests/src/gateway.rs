@@ -3,6 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use tokio::process::Command;
@@ -19,7 +20,7 @@ pub const SERVICE: &str = "test";
 #[derive(Debug)]
 pub struct Options {
     command: Command,
-    services: Vec<String>,
+    listeners: Vec<String>,
 }
 
 /// A running gateway. It is the process too: its signals, its log, its memory.
@@ -41,7 +42,7 @@ impl Gateway {
     pub fn with(nats: &Nats) -> Options {
         Options {
             command: command(nats),
-            services: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 
@@ -139,10 +140,16 @@ impl Options {
         self
     }
 
-    /// Adds a listener for a service.
+    /// Adds a WebSocket listener for a service.
     #[must_use]
-    pub fn service(mut self, service: &str) -> Self {
-        self.services.push(service.to_owned());
+    pub fn service(self, service: &str) -> Self {
+        self.listen(format!("websocket://127.0.0.1:0?service={service}"))
+    }
+
+    /// Adds a listener.
+    #[must_use]
+    pub fn listen(mut self, url: impl Into<String>) -> Self {
+        self.listeners.push(url.into());
         self
     }
 
@@ -162,25 +169,26 @@ impl Options {
 
     /// Starts it and waits until it listens, whether or not it finds NATS.
     pub async fn start_unready(mut self) -> Gateway {
-        if self.services.is_empty() {
-            self.services.push(SERVICE.to_owned());
+        if self.listeners.is_empty() {
+            self = self.service(SERVICE);
         }
-        for service in &self.services {
-            let listener = format!("websocket://127.0.0.1:0?service={service}");
+        for listener in &self.listeners {
             self.command.arg("--listen").arg(listener);
         }
         let process = Process::start("gateway", self.command);
         let mut ports = Vec::new();
-        for service in &self.services {
-            let end = format!("service={service}");
+        for (n, listener) in self.listeners.iter().enumerate() {
+            let earlier = AtomicUsize::new(n);
             let pick = |line: &str| {
-                let (_, rest) = line.split_once("listening on websocket://127.0.0.1:")?;
-                let port = leading_number(rest)?;
-                rest.split([' ', '?', '"'])
-                    .any(|word| word == end)
-                    .then_some(port)
+                let (_, rest) = line.split_once("listening on ")?;
+                if earlier.fetch_sub(1, Relaxed) > 0 {
+                    return None;
+                }
+                let address = rest.split_whitespace().next()?;
+                address.rsplit_once(':')?.1.parse().ok()
             };
-            ports.push(process.log.find(&format!("listening … {end}"), pick).await);
+            let what = format!("listening on {listener}");
+            ports.push(process.log.find(&what, pick).await);
         }
         let pick = |line: &str| leading_number(line.split_once("admin on http://127.0.0.1:")?.1);
         let admin = process.log.find("admin on …", pick).await;

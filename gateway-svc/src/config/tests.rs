@@ -113,3 +113,15 @@ fn help_names_also_the_variables_that_are_set_to_nothing() {
     let help = help.expect_err("it is help").to_string();
     assert!(help.contains("GATEBUS_TRUSTED_PROXIES"), "{help}");
 }
+
+#[test]
+fn a_protocol_has_one_name() {
+    for scheme in ["ws", "wss", "ftp"] {
+        let said = complaint_about(&["--listen", &format!("{scheme}://0.0.0.0:7272?service=chat")]);
+        let expected = format!("protocol `{scheme}` is not known; known: websocket");
+        assert!(
+            said.contains(&expected) && said.contains("--listen"),
+            "{said}"
+        );
+    }
+}

@@ -1,10 +1,11 @@
 //! Commands: what is done to the clients of a target.
 
-use bytes::Bytes;
-use wire::{Answer, AnswerError, ClosedBy, Command, Request, RequestKind, Session, TargetKind};
+use wire::{
+    Answer, AnswerError, ClosedBy, Command, Payload, Request, RequestKind, Session, TargetKind,
+};
 
 use super::{Shard, client::End};
-use crate::{frame, hub::TopicKind, topics::Slot};
+use crate::{hub::TopicKind, outgoing::Outgoing, topics::Slot};
 
 /// Whom a message is for, as its subject says.
 #[derive(Debug, Clone, Copy)]
@@ -116,10 +117,10 @@ impl Shard {
             Command::UpdateSession(session) => Command::UpdateSession(checked(session)?),
             other => other.clone(),
         };
-        let once = Prepared::new(command);
+        let mut message = payload(command).map(Outgoing::new);
         let (mut done, mut failed) = (0, None);
         for slot in self.slots(target, request) {
-            match self.apply_one(slot, command, &once) {
+            match self.apply_one(slot, command, message.as_mut()) {
                 Ok(true) => done += 1,
                 Ok(false) => {}
                 Err(error) => failed = Some(error),
@@ -134,7 +135,8 @@ impl Shard {
     /// A command that came with a client's ack.
     pub(super) fn command(&mut self, slot: Slot, command: &Command) {
         if self.clients[slot as usize].as_ref().is_some_and(|c| c.open)
-            && let Err(error) = self.apply_one(slot, command, &Prepared::new(command))
+            && let Err(error) =
+                self.apply_one(slot, command, payload(command).map(Outgoing::new).as_mut())
         {
             tracing::warn!(client = %self.client_id(slot), ?error, "a command of a handler is dropped");
         }
@@ -144,14 +146,11 @@ impl Shard {
         &mut self,
         slot: Slot,
         command: &Command,
-        once: &Prepared,
+        message: Option<&mut Outgoing<'_>>,
     ) -> Result<bool, AnswerError> {
         match command {
             Command::Send(_) => {
-                let Some(frame) = &once.frame else {
-                    return Ok(false);
-                };
-                return Ok(self.deliver(slot, frame));
+                return Ok(message.is_some_and(|message| self.deliver(slot, message)));
             }
             Command::Close { code, reason, .. } => {
                 let end = End {
@@ -160,7 +159,7 @@ impl Shard {
                     reason: reason.clone(),
                     label: "command",
                 };
-                self.close(slot, end, once.frame.clone());
+                self.close(slot, end, message);
             }
             Command::Destroy => self.destroy(slot),
             Command::BindUid(uid) => {
@@ -204,20 +203,11 @@ impl Shard {
     }
 }
 
-/// What is the same for all receivers.
-struct Prepared {
-    frame: Option<Bytes>,
-}
-
-impl Prepared {
-    fn new(command: &Command) -> Self {
-        let payload = match command {
-            Command::Send(payload) => Some(payload),
-            Command::Close { message, .. } => message.as_ref(),
-            _ => None,
-        };
-        Self {
-            frame: payload.map(frame::data),
-        }
+/// The message that a command has for its clients.
+const fn payload(command: &Command) -> Option<&Payload> {
+    match command {
+        Command::Send(payload) => Some(payload),
+        Command::Close { message, .. } => message.as_ref(),
+        _ => None,
     }
 }

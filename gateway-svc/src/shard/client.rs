@@ -14,17 +14,19 @@ use wire::{CloseCode, CloseEvent, ClosedBy, ConnId, EventKind, Handshake, Sessio
 use super::Shard;
 use crate::{
     config::SlowClient,
-    connection::{Connection, Input},
+    connection::{Connection, Input, Reading},
     dispatch::{Dispatch, Event, MOST_EVENTS},
-    frame,
+    outgoing::Outgoing,
     process::Seat,
+    protocols::CodecId,
     topics::Slot,
 };
 
 /// A client: from its first event until its last is acknowledged.
 pub(super) struct Client {
-    /// Which listener took it.
+    /// Which listener took it, and what is spoken there.
     pub(super) listener: u16,
+    pub(super) codec: CodecId,
     pub(super) remote: Box<str>,
     pub(super) session: Session,
     pub(super) version: u64,
@@ -37,6 +39,19 @@ pub(super) struct Client {
     pub(super) last_uid: Option<Uid>,
     /// Taken until the last event is done, so that clients who wait for that are bounded too.
     _seat: Seat,
+}
+
+/// A visitor that becomes a client.
+pub(super) struct Newcomer {
+    pub(super) listener: u16,
+    pub(super) codec: CodecId,
+    pub(super) stream: TcpStream,
+    /// What was read beyond the handshake.
+    pub(super) beyond: BytesMut,
+    pub(super) remote: String,
+    /// Of a protocol that has one.
+    pub(super) handshake: Option<Handshake>,
+    pub(super) seat: Seat,
 }
 
 /// Why a connection ends, for the worker and for the metrics.
@@ -59,33 +74,25 @@ impl From<CloseCode> for End {
 }
 
 impl Shard {
-    /// Takes in a client that shook hands; its first events are on their way.
-    pub(super) fn insert(
-        &mut self,
-        stream: TcpStream,
-        beyond: BytesMut,
-        listener: u16,
-        remote: String,
-        handshake: Handshake,
-        seat: Seat,
-    ) -> (Slot, ConnId) {
+    /// Takes in a new client; its first events are on their way.
+    pub(super) fn insert(&mut self, newcomer: Newcomer) -> (Slot, ConnId) {
         let now = self.now();
         let (slot, conn) = self.hub.insert();
         let client = Client {
-            listener,
-            remote: remote.into(),
+            listener: newcomer.listener,
+            codec: newcomer.codec,
+            remote: newcomer.remote.into(),
             session: Session::default(),
             version: 0,
             dispatch: Dispatch::default(),
             connection: Some(Box::new(Connection::new(
-                stream,
-                beyond,
-                self.max_message,
+                newcomer.stream,
+                newcomer.beyond,
                 now,
             ))),
             open: true,
             last_uid: None,
-            _seat: seat,
+            _seat: newcomer.seat,
         };
         let index = slot as usize;
         if index >= self.clients.len() {
@@ -96,7 +103,9 @@ impl Shard {
         self.metrics.opened.inc();
         self.count();
         self.push_event(slot, Event::Connect);
-        self.push_event(slot, Event::Websocket(Box::new(handshake)));
+        if let Some(handshake) = newcomer.handshake {
+            self.push_event(slot, Event::Websocket(Box::new(handshake)));
+        }
         if self.draining {
             self.close(slot, CloseCode::Restart.into(), None);
         }
@@ -121,6 +130,7 @@ impl Shard {
             connection: Some(connection),
             dispatch,
             open,
+            codec,
             ..
         } = &mut **client
         else {
@@ -128,7 +138,13 @@ impl Shard {
         };
         let (mut ending, mut heard) = (None, false);
         let (metrics, most) = (&self.metrics, self.max_message);
-        let polled = connection.poll(cx, &mut self.scratch, self.limits.mailbox, now, |input| {
+        let reading = Reading {
+            scratch: &mut self.scratch,
+            codec: self.protocols.codec(*codec),
+            max_message: most,
+            mailbox: self.limits.mailbox,
+        };
+        let polled = connection.poll(cx, reading, now, |input| {
             match input {
                 Input::Life => {
                     heard = true;
@@ -195,10 +211,11 @@ impl Shard {
                     label: "client",
                 };
                 self.end(slot, end);
-                self.finish(slot, None, false);
+                self.finish(slot, [None, None], false);
             }
             Input::Broken(code) => self.close(slot, code.into(), None),
             Input::Slow => self.close(slot, CloseCode::SlowClient.into(), None),
+            Input::End => self.fell_silent(slot),
             Input::Cut => self.lost(slot),
         }
     }
@@ -238,23 +255,32 @@ impl Shard {
         }
     }
 
-    /// Puts a frame into a client's mailbox; a client that does not read is dealt with.
+    /// Puts a message into a client's mailbox; a client that does not read is dealt with.
     /// True: it will be written.
-    pub(super) fn deliver(&mut self, slot: Slot, frame: &Bytes) -> bool {
+    pub(super) fn deliver(&mut self, slot: Slot, message: &mut Outgoing<'_>) -> bool {
+        let Some(client) = &self.clients[slot as usize] else {
+            return false;
+        };
+        let frame = message.frame(client.codec, self.protocols.codec(client.codec));
+        self.deliver_frame(slot, frame)
+    }
+
+    /// The same for what is a frame of the client's protocol already.
+    fn deliver_frame(&mut self, slot: Slot, frame: Bytes) -> bool {
         let Some(client) = &mut self.clients[slot as usize] else {
             return false;
         };
         let Some(connection) = client.connection.as_deref_mut().filter(|c| c.is_open()) else {
             return false;
         };
-        let limit = self.limits.mailbox;
+        let (limit, bytes) = (self.limits.mailbox, frame.len() as u64);
         let fits = match self.limits.slow_client {
             SlowClient::DropOldest => {
-                let dropped = connection.push_dropping_oldest(frame.clone(), limit);
+                let dropped = connection.push_dropping_oldest(frame, limit);
                 self.metrics.dropped.inc_by(dropped as u64);
                 true
             }
-            _ => connection.push(frame.clone(), limit).is_ok(),
+            _ => connection.push(frame, limit).is_ok(),
         };
         if fits {
             if !connection.dirty {
@@ -262,7 +288,7 @@ impl Shard {
                 self.dirty.push(slot);
             }
             self.metrics.sent.inc();
-            self.metrics.sent_bytes.inc_by(frame.len() as u64);
+            self.metrics.sent_bytes.inc_by(bytes);
             return true;
         }
         self.metrics.dropped.inc();
@@ -271,6 +297,15 @@ impl Shard {
             self.close(slot, CloseCode::SlowClient.into(), None);
         }
         false
+    }
+
+    /// Asks a client in its protocol's own way whether it is there, if there is such a way.
+    pub(super) fn ping(&mut self, slot: Slot) {
+        if let Some(client) = &self.clients[slot as usize]
+            && let Some(frame) = self.protocols.codec(client.codec).ping()
+        {
+            self.deliver_frame(slot, frame);
+        }
     }
 
     /// Lets the next sweep look at a client's mailbox.
@@ -284,9 +319,9 @@ impl Shard {
         }
     }
 
-    /// Closes a connection: what is pending, then the last message, then the close frame.
-    /// To a client that does not read, only the close frame.
-    pub(super) fn close(&mut self, slot: Slot, end: End, message: Option<Bytes>) {
+    /// Closes a connection: what is pending, then the last message, then the protocol's goodbye.
+    /// To a client that does not read, only the goodbye.
+    pub(super) fn close(&mut self, slot: Slot, end: End, message: Option<&mut Outgoing<'_>>) {
         let Some(client) = &self.clients[slot as usize] else {
             return;
         };
@@ -294,9 +329,11 @@ impl Shard {
             return;
         }
         let drop_pending = end.code == CloseCode::SlowClient.code() && end.by == ClosedBy::Gateway;
-        let goodbye = frame::close(end.code, &end.reason);
+        let codec = self.protocols.codec(client.codec);
+        let message = message.map(|message| message.frame(client.codec, codec));
+        let goodbye = codec.close(end.code, &end.reason);
         self.end(slot, end);
-        self.finish(slot, Some((message, goodbye)), drop_pending);
+        self.finish(slot, [message, goodbye], drop_pending);
     }
 
     /// Drops a connection at once, with what is pending.
@@ -306,6 +343,22 @@ impl Shard {
             code: 1006,
             reason: "destroyed".into(),
             label: "destroyed",
+        };
+        self.drop_connection(slot, end);
+    }
+
+    /// The client has ended the connection, and said nothing of it: in some protocols that is how
+    /// one says goodbye.
+    fn fell_silent(&mut self, slot: Slot) {
+        let client = self.clients[slot as usize].as_ref();
+        if client.is_none_or(|c| self.protocols.codec(c.codec).has_goodbye()) {
+            return self.lost(slot);
+        }
+        let end = End {
+            by: ClosedBy::Client,
+            code: 1005,
+            reason: String::new(),
+            label: "client",
         };
         self.drop_connection(slot, end);
     }
@@ -332,7 +385,7 @@ impl Shard {
     }
 
     /// The last words, after which the socket waits for the client to end it.
-    fn finish(&mut self, slot: Slot, last: Option<(Option<Bytes>, Bytes)>, drop_pending: bool) {
+    fn finish(&mut self, slot: Slot, last: [Option<Bytes>; 2], drop_pending: bool) {
         let now = self.now();
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
@@ -341,12 +394,7 @@ impl Shard {
             return;
         };
         connection.paused = false;
-        connection.close(
-            last.into_iter()
-                .flat_map(|(message, bye)| message.into_iter().chain([bye])),
-            drop_pending,
-            now,
-        );
+        connection.close(last.into_iter().flatten(), drop_pending, now);
         self.mark_dirty(slot);
         self.wake_driver();
     }

@@ -4,6 +4,7 @@ use std::{
     cell::Cell, future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll, time::Duration,
 };
 
+use bytes::BytesMut;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
@@ -12,12 +13,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Handle, Shard, ShardParts, drain};
+use super::{Handle, Shard, ShardParts, client::Newcomer, drain};
 use crate::{
     config::Config,
     handshake::{self, HandshakeError, Refusal},
-    listen::Protocol,
     process::{Process, Seat},
+    protocols::{CodecId, Opening},
 };
 
 /// When the process has no descriptor left, accepting again at once would only burn the core.
@@ -31,7 +32,7 @@ pub(super) async fn run(mut parts: ShardParts) -> anyhow::Result<()> {
     for listener in std::mem::take(&mut parts.listeners) {
         locals.push(listener.socket.local_addr()?.to_string());
         listeners.push((
-            listener.url.protocol,
+            listener.codec,
             TcpListener::from_std(listener.socket.try_clone()?)?,
         ));
         parts.listeners.push(listener);
@@ -50,15 +51,17 @@ pub(super) async fn run(mut parts: ShardParts) -> anyhow::Result<()> {
     });
     let door = Rc::new(Door::default());
     let mut accepting = JoinSet::new();
-    for (number, (protocol, listener)) in (0..).zip(listeners) {
+    for (number, (codec, listener)) in (0..).zip(listeners) {
         let acceptor = Acceptor {
             shard: shard.clone(),
             config: config.clone(),
             process: process.clone(),
             number,
+            codec,
+            opening: config.protocols.opening(codec),
             door: door.clone(),
         };
-        accepting.spawn_local(acceptor.run(protocol, listener));
+        accepting.spawn_local(acceptor.run(listener));
     }
     drain.notified().await;
     drain::drain(shard, &config.drain, &door, accepting).await;
@@ -121,11 +124,13 @@ struct Acceptor {
     process: Arc<Process>,
     /// Which of the shard's listeners.
     number: u16,
+    codec: CodecId,
+    opening: Opening,
     door: Rc<Door>,
 }
 
 impl Acceptor {
-    async fn run(self, protocol: Protocol, listener: TcpListener) {
+    async fn run(self, listener: TcpListener) {
         let door = &self.door;
         loop {
             let accepted = tokio::select! {
@@ -133,7 +138,7 @@ impl Acceptor {
                 () = door.closed() => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.welcome(protocol, stream, peer),
+                Ok((stream, peer)) => self.welcome(stream, peer),
                 Err(e) if is_visitors(&e) => debug!("a visitor is gone: {e}"),
                 Err(e) => {
                     if self.process.may_say_short() {
@@ -152,53 +157,32 @@ impl Acceptor {
                 Poll::Pending => Poll::Ready(None),
             });
             match unconstrained(waiting).await {
-                Some(Ok((stream, peer))) => self.welcome(protocol, stream, peer),
+                Some(Ok((stream, peer))) => self.welcome(stream, peer),
                 Some(Err(e)) if is_visitors(&e) => {}
                 Some(Err(_)) | None => return,
             }
         }
     }
 
-    fn welcome(&self, protocol: Protocol, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
         let visit = self.door.enter();
-        spawn_local(self.clone().admit(protocol, stream, peer, visit));
+        spawn_local(self.clone().admit(stream, peer, visit));
     }
 
     /// Makes a client of a visitor, within the time for it.
-    async fn admit(
-        self,
-        protocol: Protocol,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        _visit: Visit,
-    ) {
-        let Protocol::Websocket = protocol;
+    async fn admit(self, mut stream: TcpStream, peer: SocketAddr, _visit: Visit) {
         let limits = &self.config.limits;
-        let refused = || self.shard.borrow().metrics.refused.inc();
         let Some(seat) = Seat::take(&self.process, limits.max_connections) else {
-            refused();
-            handshake::refuse(&mut stream, Refusal::Full).await;
+            self.refused();
+            if self.opening == Opening::WebSocket {
+                handshake::refuse(&mut stream, Refusal::Full).await;
+            }
             return;
         };
-        if let Err(e) = stream.set_nodelay(true) {
-            debug!(%peer, "a visitor is gone: {e}");
-            return;
-        }
-        let accepted = timeout(
-            limits.handshake_timeout,
-            handshake::accept(&mut stream, peer, &limits.trusted_proxies),
-        );
-        match accepted.await {
-            Ok(Ok(client)) => {
-                let remote = client.remote.to_string();
-                let (slot, conn) = self.shard.borrow_mut().insert(
-                    stream,
-                    client.beyond,
-                    self.number,
-                    remote,
-                    client.handshake,
-                    seat,
-                );
+        let newcomer = timeout(limits.handshake_timeout, self.open(stream, peer, seat));
+        match newcomer.await {
+            Ok(Ok(newcomer)) => {
+                let (slot, conn) = self.shard.borrow_mut().insert(newcomer);
                 debug!(%conn, %peer, "a client is here");
                 let shard = self.shard.clone();
                 // a task of its own, so that the handshake's state does not live as long as the client
@@ -206,19 +190,46 @@ impl Acceptor {
                     shard.borrow_mut().poll_connection(slot, conn, cx)
                 }));
             }
-            Ok(Err(HandshakeError::Refused(why))) => {
-                refused();
-                debug!(%peer, "refused: {why}");
-            }
-            Ok(Err(HandshakeError::Io(e))) => {
-                refused();
-                debug!(%peer, "gone before the handshake: {e}");
+            Ok(Err(why)) => {
+                self.refused();
+                debug!(%peer, "not a client: {why}");
             }
             Err(_) => {
-                refused();
+                self.refused();
                 debug!(%peer, "too slow a handshake");
             }
         }
+    }
+
+    fn refused(&self) {
+        self.shard.borrow().metrics.refused.inc();
+    }
+
+    /// What the protocol wants before a visitor is a client.
+    async fn open(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        seat: Seat,
+    ) -> Result<Newcomer, HandshakeError> {
+        stream.set_nodelay(true)?;
+        let (remote, beyond, handshake) = match self.opening {
+            Opening::None => (handshake::unwrapped(peer), BytesMut::new(), None),
+            Opening::WebSocket => {
+                let trusted = &self.config.limits.trusted_proxies;
+                let client = handshake::accept(&mut stream, peer, trusted).await?;
+                (client.remote, client.beyond, Some(client.handshake))
+            }
+        };
+        Ok(Newcomer {
+            listener: self.number,
+            codec: self.codec,
+            stream,
+            beyond,
+            remote: remote.to_string(),
+            handshake,
+            seat,
+        })
     }
 }
 

@@ -13,8 +13,8 @@ use super::Shard;
 use crate::{
     config::{Heartbeat, Limits},
     dispatch::{Due, Millis},
-    frame,
     heartbeat::{Pulse, pulse},
+    outgoing::Outgoing,
     topics::Slot,
 };
 
@@ -173,11 +173,13 @@ impl Shard {
             Pulse::Fine => {}
             Pulse::Ping => {
                 connection.pinged += 1;
-                let ping = match &heartbeat.data {
-                    Some(text) => frame::data(&Payload::Text(ByteString::from(text.as_str()))),
-                    None => frame::ping(),
-                };
-                self.deliver(slot, &ping);
+                match &heartbeat.data {
+                    Some(text) => {
+                        let ping = Payload::Text(ByteString::from(text.as_str()));
+                        self.deliver(slot, &mut Outgoing::new(&ping));
+                    }
+                    None => self.ping(slot),
+                }
             }
             Pulse::Dead => self.close(slot, CloseCode::Heartbeat.into(), None),
         }

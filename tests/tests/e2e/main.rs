@@ -21,6 +21,7 @@ mod options;
 mod order;
 mod outage;
 mod pressure;
+mod protocols;
 mod python;
 mod queries;
 mod raw;
