@@ -4,7 +4,8 @@
 //! [`Decoder`], of which each connection has one as soon as its client speaks, reads what comes in.
 //! The gateway does everything else: sockets, TLS, limits, back-pressure, order.
 //!
-//! Write both, give them a name in [`Protocols`](crate::Protocols), and `--listen name://…` speaks it.
+//! Write both, give them a name in [`Protocols`](crate::Protocols), [run](crate::program::run) them, and
+//! `--listen name://…` speaks it.
 
 mod frame;
 mod tcp;

@@ -262,41 +262,49 @@ impl Options {
     /// Reads flags and environment. Help and version are printed; a bad value is one line that
     /// names its option, and exit status 2.
     #[must_use]
-    pub fn parse_or_exit() -> Self {
+    pub fn parse_or_exit(protocols: &Protocols) -> Self {
         let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
-        Self::read(std::env::args_os().collect(), is_empty).unwrap_or_else(|e| {
+        let args = std::env::args_os().collect();
+        Self::read(args, is_empty, protocols).unwrap_or_else(|e| {
             if !e.use_stderr() {
                 e.exit();
             }
-            eprintln!("gateway-svc: {}", complaint(&e));
+            eprintln!("{}: {}", program_name(), complaint(&e));
             std::process::exit(2);
         })
     }
 
     /// Leaves out the variables that are `unset`: charts set what they do not use to nothing.
-    fn read(args: Vec<OsString>, unset: impl Fn(&OsStr) -> bool) -> Result<Self, clap::Error> {
+    fn read(
+        args: Vec<OsString>,
+        unset: impl Fn(&OsStr) -> bool,
+        protocols: &Protocols,
+    ) -> Result<Self, clap::Error> {
         let leave_out = |arg: Arg| match arg.get_env() {
             Some(name) if unset(name) => arg.env(Resettable::Reset),
             _ => arg,
         };
-        match Self::command()
+        let command = Self::command().mut_arg("listen", |listen| {
+            let help = listen.get_help().cloned().unwrap_or_default();
+            listen.help(format!("{help}; protocols: {}", protocols.names()))
+        });
+        match command
+            .clone()
             .mut_args(leave_out)
             .try_get_matches_from(&args)
         {
             Ok(matches) => Self::from_arg_matches(&matches),
             // help names every variable
-            Err(e) if e.kind() == ErrorKind::DisplayHelp => Self::try_parse_from(args),
+            Err(e) if e.kind() == ErrorKind::DisplayHelp => {
+                Self::from_arg_matches(&command.try_get_matches_from(args)?)
+            }
             Err(e) => Err(e),
         }
     }
 
-    /// Checks what clap cannot. `descriptors` is the process's limit.
-    pub fn check(self, descriptors: u64) -> Result<Config, String> {
-        self.check_with(descriptors, Protocols::default())
-    }
-
-    /// The same for a gateway that speaks these protocols.
-    pub fn check_with(self, descriptors: u64, protocols: Protocols) -> Result<Config, String> {
+    /// Checks what clap cannot, for a gateway that speaks these protocols. `descriptors` is the
+    /// process's limit.
+    pub fn check(self, descriptors: u64, protocols: Protocols) -> Result<Config, String> {
         if self.nats_password_file.is_some() && self.nats_user.is_none() {
             return Err(
                 "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
@@ -378,6 +386,16 @@ impl Options {
             log_format: self.log_format,
         })
     }
+}
+
+/// The program's own name, as whoever started it wrote it.
+pub(crate) fn program_name() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&path).file_name();
+    name.map_or_else(
+        || "gateway-svc".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// How NATS servers are to prove who they are, if a file or an address asks for it.

@@ -1,7 +1,9 @@
 //! The gateway: holds clients' connections and takes them to workers over NATS.
 //!
-//! The binary is a few lines over this library: options → [`Config`](config::Config) →
-//! [`Gateway::bind`] → [`Gateway::run`].
+//! The binary is one line over this library: [`program::run`] with the [`Protocols`] that it speaks,
+//! which is options → [`Config`](config::Config) → [`Gateway::bind`] → [`Gateway::run`].
+//! A gateway with a protocol of one's own is the same line with a [`codec::Codec`] more;
+//! `examples/codec` is one.
 //!
 //! Read on in this order: `shard` (a core's share: tasks, driver, sweeps), `dispatch` (one client's
 //! events), `hub` and `topics` (who belongs to what), `connection`, `intake` and `mailbox` (a socket),
@@ -25,6 +27,7 @@ mod metrics;
 pub mod nats_auth;
 mod outgoing;
 mod process;
+pub mod program;
 mod protocols;
 mod shard;
 mod topics;

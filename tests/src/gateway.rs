@@ -40,8 +40,14 @@ impl Gateway {
     /// A gateway with options of its own.
     #[must_use]
     pub fn with(nats: &Nats) -> Options {
+        Self::program(nats, "gateway-svc")
+    }
+
+    /// The same of another program of this workspace, which is a gateway too.
+    #[must_use]
+    pub fn program(nats: &Nats, program: &str) -> Options {
         Options {
-            command: command(nats),
+            command: command_of(nats, program),
             listeners: Vec::new(),
         }
     }
@@ -113,10 +119,16 @@ impl DerefMut for Gateway {
     }
 }
 
-/// The program with the environment of the test, and nothing of the machine's that it would read.
+/// The gateway with the environment of the test, and nothing of the machine's that it would read.
 #[must_use]
 pub fn command(nats: &Nats) -> Command {
-    let mut command = Command::new(built("gateway-svc"));
+    command_of(nats, "gateway-svc")
+}
+
+/// The same of another program of this workspace.
+#[must_use]
+pub fn command_of(nats: &Nats, program: &str) -> Command {
+    let mut command = Command::new(built(program));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("GATEBUS_") || text.starts_with("NATS_") {

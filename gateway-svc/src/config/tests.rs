@@ -5,11 +5,11 @@ use super::*;
 /// Reads options, and no variable of whoever runs the test.
 fn read(args: &[&str]) -> Result<Options, String> {
     let args = ["gateway-svc"].iter().chain(args).map(Into::into).collect();
-    Options::read(args, |_| true).map_err(|e| complaint(&e))
+    Options::read(args, |_| true, &Protocols::default()).map_err(|e| complaint(&e))
 }
 
 fn complaint_about(args: &[&str]) -> String {
-    let config = read(args).and_then(|options| options.check(1024));
+    let config = read(args).and_then(|options| options.check(1024, Protocols::default()));
     config.expect_err("it is wrong")
 }
 
@@ -52,7 +52,11 @@ fn times_end_at_a_year_and_sums_of_them_do_not_overflow() {
         "--drain-deadline",
         "365days",
     ];
-    let drain = read(&year).unwrap().check(1024).unwrap().drain;
+    let drain = read(&year)
+        .unwrap()
+        .check(1024, Protocols::default())
+        .unwrap()
+        .drain;
     assert_eq!(drain.delay + drain.spread, Duration::from_secs(31_492_800));
     for option in [
         "--drain-delay",
@@ -75,7 +79,12 @@ fn the_largest_message_fits_an_envelope_with_a_full_session() {
     let mailbox = ["--mailbox", "8MiB"];
     let most = [mailbox.as_slice(), &["--max-message", "8120KiB"]].concat();
     assert_eq!(
-        read(&most).unwrap().check(1024).unwrap().limits.max_message,
+        read(&most)
+            .unwrap()
+            .check(1024, Protocols::default())
+            .unwrap()
+            .limits
+            .max_message,
         MOST_MESSAGE
     );
     let more = [mailbox.as_slice(), &["--max-message", "8121KiB"]].concat();
@@ -98,7 +107,7 @@ fn one_tls_address_is_tls_to_all() {
     let tls = |urls| {
         read(&["--nats", urls])
             .unwrap()
-            .check(1024)
+            .check(1024, Protocols::default())
             .unwrap()
             .tls
             .is_some()
@@ -109,9 +118,11 @@ fn one_tls_address_is_tls_to_all() {
 
 #[test]
 fn help_names_also_the_variables_that_are_set_to_nothing() {
-    let help = Options::read(vec!["gateway-svc".into(), "--help".into()], |_| true);
+    let help = ["gateway-svc", "--help"].map(Into::into).to_vec();
+    let help = Options::read(help, |_| true, &Protocols::default());
     let help = help.expect_err("it is help").to_string();
     assert!(help.contains("GATEBUS_TRUSTED_PROXIES"), "{help}");
+    assert!(help.contains("websocket, text, frame, tcp"), "{help}");
 }
 
 #[test]

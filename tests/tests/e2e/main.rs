@@ -6,6 +6,7 @@ mod absence;
 mod auth;
 mod close;
 mod cluster;
+mod codec;
 mod commands;
 mod delivery;
 mod drain;
