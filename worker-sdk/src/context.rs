@@ -4,7 +4,7 @@
 //! as nothing could overtake them. So they are published at once, before anything else, when
 //!
 //! - the handler's future returns `Pending`: it awaits something, and others get to run;
-//! - the handler issues anything through a [`Gateway`](crate::Gateway), whichever handle that is:
+//! - the handler issues anything through a [`Gateway`], whichever handle that is:
 //!   hence the thread-local, which is set while the handler is being polled;
 //! - they become too many.
 

@@ -5,7 +5,7 @@
 //! request goes in, so that the order in which things were issued is the order on the wire.
 //!
 //! It is bounded in bytes. When it is full, requests are refused with
-//! [`ErrorKind::Full`](crate::ErrorKind::Full), and the worker begins no new batch. Acks, and commands
+//! [`ErrorKind::Full`], and the worker begins no new batch. Acks, and commands
 //! that were to ride in one, are always taken: a batch has at most 64 KiB of them, so the worker's
 //! concurrency bounds what goes above the limit.
 
