@@ -44,10 +44,11 @@ async def main():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await connect()
     events = await nc.subscribe(f"{PREFIX}.event.{SERVICE}.*", SERVICE, take)
+    own = await nc.subscribe(f"{PREFIX}.worker.{ME}.*", cb=take)  # of clients that stick to it
     beating = asyncio.create_task(keep_beating(me))
     await stop.wait()
     await beat(me, "draining")
-    await events.drain()  # unsubscribes first, then takes what had come
+    await asyncio.gather(events.drain(), own.drain())  # each unsubscribes, then takes what had come
     await asyncio.gather(*tasks, return_exceptions=True)
     beating.cancel()
     await beat(me, "leaving")

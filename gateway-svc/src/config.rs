@@ -36,7 +36,7 @@ use crate::{
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-svc", version)]
 pub struct Options {
-    /// Where clients connect, as URLs; repeatable, or separated by commas
+    /// Where clients connect, as URLs; repeatable, or separated by commas; with &routing=sticky a client keeps its worker
     #[arg(
         long = "listen",
         env = "GATEBUS_LISTEN",

@@ -1,7 +1,8 @@
 //! Dispatch: one client's events, in order, with at most one batch in flight.
 //!
 //! A plain state machine that takes the time and does no I/O. The queue's head *is* the batch in
-//! flight: events leave it when their ack comes. States, and what moves them:
+//! flight: events leave it when their ack comes. It may *stick* to the worker that handled the last
+//! batch, until that one proves to be of no use. States, and what moves them:
 //!
 //! ```text
 //! Idle ──begin──► Ready ──sent──► Sent ──done──► Idle
@@ -10,12 +11,14 @@
 //!                   │              │ busy: same attempt, after a pause
 //!                   │◄── Paused ◄──┤
 //!                   │              │ 503: same attempt, when a worker shows
-//!                   └─── Parked ◄──┘
+//!                   │◄── Parked ◄──┤
+//!                   │              │ 503 of the worker that it sticks to: same attempt, to any
+//!                   └──────────────┘
 //! ```
 
 use std::collections::VecDeque;
 
-use wire::{CloseEvent, EventKind, Handshake, Payload};
+use wire::{CloseEvent, EventKind, Handshake, Payload, WorkerId};
 
 /// Events that may wait for one client before its socket is not read any more.
 pub(crate) const MOST_EVENTS: usize = 64;
@@ -96,6 +99,8 @@ pub(crate) struct Dispatch {
     state: State,
     /// Since when nobody was there to take it.
     refused: Option<Millis>,
+    /// Whom batches go straight to. Unchanged while one is sent, so it is known whose 503 comes.
+    worker: Option<WorkerId>,
 }
 
 impl Default for Dispatch {
@@ -110,6 +115,7 @@ impl Default for Dispatch {
             busy: 0,
             state: State::Idle,
             refused: None,
+            worker: None,
         }
     }
 }
@@ -205,6 +211,26 @@ impl Dispatch {
         self.state = State::Sent { since: now };
     }
 
+    /// The worker that batches go straight to; none: to any of the service.
+    pub(crate) const fn worker(&self) -> Option<WorkerId> {
+        self.worker
+    }
+
+    /// From the next delivery on batches go straight to this worker. Not while one is sent.
+    pub(crate) fn stick(&mut self, worker: WorkerId) {
+        debug_assert!(!self.is_sent());
+        self.worker = Some(worker);
+    }
+
+    /// From the next delivery on batches go to any worker. False: they did before.
+    pub(crate) fn move_on(&mut self) -> bool {
+        let stuck = self.worker.take().is_some();
+        if stuck {
+            self.busy = 0;
+        }
+        stuck
+    }
+
     /// Whether an ack is for the delivery in flight. A late one is not.
     pub(crate) fn is_in_flight(&self, seq: u64, attempt: u32) -> bool {
         matches!(self.state, State::Sent { .. }) && self.seq == seq && self.attempt == attempt
@@ -250,6 +276,17 @@ impl Dispatch {
         self.refused = None;
         self.busy += 1;
         self.busy
+    }
+
+    /// The worker that the batch went straight to is not there. It reached no one, and is ready to
+    /// go to any. False: it went to any.
+    pub(crate) fn turn_away(&mut self) -> bool {
+        debug_assert!(self.is_sent());
+        let moved = self.move_on();
+        if moved {
+            self.state = State::Ready;
+        }
+        moved
     }
 
     /// NATS said that nobody is there. The attempt stands: it reached no one.
@@ -573,5 +610,39 @@ mod tests {
         d.sent(0);
         assert!(d.relink(0));
         assert_eq!(d.batch().attempt, 2);
+    }
+
+    #[test]
+    fn a_worker_that_is_not_there_is_no_attempt_and_no_absence() {
+        let worker = WorkerId::from_bytes([1; 6]);
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin(MOST_BYTES);
+        d.stick(worker);
+        d.sent(0);
+        assert_eq!(d.worker(), Some(worker));
+        assert!(d.turn_away(), "it is ready for any");
+        assert_eq!(d.ready().map(|b| (b.seq, b.attempt)), Some((1, 1)));
+        assert_eq!(d.worker(), None);
+        d.sent(1);
+        assert!(!d.turn_away(), "this was any");
+        d.park(1);
+        assert_eq!(d.due(30_001, 10_000, 30_000, 5), Due::NoWorker);
+    }
+
+    #[test]
+    fn who_moves_on_counts_busy_answers_anew() {
+        let mut d = Dispatch::default();
+        d.push(message("a"));
+        d.begin(MOST_BYTES);
+        d.stick(WorkerId::from_bytes([1; 6]));
+        for times in 1..=3 {
+            d.sent(0);
+            assert_eq!(d.busy(), times);
+            d.resume();
+        }
+        assert!(d.move_on() && !d.move_on());
+        d.sent(0);
+        assert_eq!(d.busy(), 1);
     }
 }

@@ -14,6 +14,43 @@ pub struct ListenUrl {
     pub addr: SocketAddr,
     /// Whose clients they are.
     pub service: ServiceName,
+    /// Which of the service's workers gets a client's events.
+    pub routing: Routing,
+}
+
+/// Which worker gets a client's next batch of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// Any worker of the service: whoever NATS picks from its queue group.
+    #[default]
+    Queue,
+    /// The worker that handled the client's last batch, while it is there; otherwise any.
+    Sticky,
+}
+
+impl Routing {
+    const ALL: [Self; 2] = [Self::Queue, Self::Sticky];
+
+    /// The name in a listener's URL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+impl FromStr for Routing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|r| r.name() == text);
+        named.ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("`{text}` is not known; known are: {known}")
+        })
+    }
 }
 
 impl fmt::Display for ListenUrl {
@@ -22,7 +59,11 @@ impl fmt::Display for ListenUrl {
             f,
             "{}://{}?service={}",
             self.protocol, self.addr, self.service
-        )
+        )?;
+        match self.routing {
+            Routing::Queue => Ok(()),
+            other => write!(f, "&routing={}", other.name()),
+        }
     }
 }
 
@@ -46,7 +87,7 @@ impl FromStr for ListenUrl {
                 url.path()
             ));
         }
-        let mut service = None;
+        let (mut service, mut routing) = (None, Routing::default());
         for (key, value) in url.query_pairs() {
             match &*key {
                 "service" => {
@@ -54,9 +95,10 @@ impl FromStr for ListenUrl {
                         ServiceName::new(value.as_ref()).map_err(|e| format!("service: {e}"))?,
                     );
                 }
+                "routing" => routing = value.parse().map_err(|e| format!("routing: {e}"))?,
                 other => {
                     return Err(format!(
-                        "parameter `{other}` is not known; known is: service"
+                        "parameter `{other}` is not known; known are: service, routing"
                     ));
                 }
             }
@@ -66,6 +108,7 @@ impl FromStr for ListenUrl {
             protocol: url.scheme().to_owned(),
             addr,
             service,
+            routing,
         })
     }
 }
@@ -79,8 +122,23 @@ mod tests {
         for text in [
             "websocket://0.0.0.0:7272?service=chat",
             "websocket://[::]:7272?service=chat",
+            "websocket://[::]:7272?service=chat&routing=sticky",
         ] {
             assert_eq!(text.parse::<ListenUrl>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn routing_is_queue_or_sticky() {
+        let listen = |query| format!("websocket://0.0.0.0:7272?service=chat{query}").parse();
+        let routing = |query| listen(query).map(|url: ListenUrl| url.routing);
+        assert_eq!(routing(""), Ok(Routing::Queue));
+        assert_eq!(routing("&routing=queue"), Ok(Routing::Queue));
+        assert_eq!(routing("&routing=sticky"), Ok(Routing::Sticky));
+        let complaint = routing("&routing=random").expect_err("no such routing");
+        assert_eq!(
+            complaint,
+            "routing: `random` is not known; known are: queue, sticky"
+        );
     }
 }

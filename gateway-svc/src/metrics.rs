@@ -63,6 +63,7 @@ families! {
     late: Counters, "acks_late", None::<Unit>, "Acks that were ignored because their delivery was not in flight";
     failed: Counters, "events_failed", None::<Unit>, "Events whose handler failed";
     no_worker: Counters, "batches_refused", None::<Unit>, "Deliveries for which NATS knew no worker";
+    moved: Counters, "clients_moved", None::<Unit>, "Times that a client let go of the worker that it stuck to, by reason";
     dead: Counters, "events_dead", None::<Unit>, "Events that were given up, by reason";
     unsent: Counters, "answers_dropped", None::<Unit>, "Answers that NATS would not take: too large, or too much waits";
     sessions_refused: Counters, "session_changes_refused", None::<Unit>, "Changes of sessions that were dropped because the session would be no session any more, or too large";
@@ -102,6 +103,18 @@ pub(crate) struct ShardMetrics {
     events: [Counter; 4],
     acks: [Counter; 4],
     dead: [Counter; 4],
+    moved: [Counter; 3],
+}
+
+/// Why a client lets go of the worker that it sticks to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moved {
+    /// NATS knows it no more.
+    Gone,
+    /// It did not answer within `ack_wait`.
+    Silent,
+    /// It was busy too often.
+    Busy,
 }
 
 /// How a connection ended, beside the close codes of the gateway.
@@ -168,6 +181,8 @@ impl Metrics {
                 dead("drain"),
                 dead("too_large"),
             ],
+            moved: ["gone", "silent", "busy"]
+                .map(|why| f.moved.get_or_create_owned(&with("reason", why))),
         }
     }
 }
@@ -185,6 +200,10 @@ impl ShardMetrics {
 
     pub(crate) fn ack(&self, status: AckStatus) {
         self.acks[status as usize].inc();
+    }
+
+    pub(crate) fn moved(&self, why: Moved) {
+        self.moved[why as usize].inc();
     }
 
     pub(crate) fn dead(&self, reason: DeadReason, events: u64) {

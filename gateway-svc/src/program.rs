@@ -52,7 +52,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (shards, prefix) = (config.shards, config.prefix.clone());
     let gateway = Gateway::bind(config)?;
     for url in gateway.listeners() {
-        info!(shards, %prefix, "listening on {}://{} service={}", url.protocol, url.addr, url.service);
+        info!(shards, %prefix, "listening on {}://{} service={} routing={}", url.protocol, url.addr, url.service, url.routing.name());
     }
     info!("admin on http://{}", gateway.admin()?);
     let (mut term, mut int) = (

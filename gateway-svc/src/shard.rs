@@ -77,6 +77,8 @@ pub(crate) struct Shard {
     subjects: Subjects,
     /// `<p>.ack.<gateway>.`, to which a batch's reply subject adds the connection.
     ack_prefix: String,
+    /// The subject of the last batch that went straight to a worker: its memory serves the next.
+    straight: String,
     limits: Limits,
     heartbeat: Option<Heartbeat>,
     /// What a message, and a batch of them, may have so that they fit the NATS server's limit.
@@ -114,7 +116,7 @@ impl Shard {
         let services = parts
             .listeners
             .iter()
-            .map(|l| Service::new(l.url.service.clone(), &subjects))
+            .map(|l| Service::new(l.url.service.clone(), l.url.routing, &subjects))
             .collect();
         let limits = parts.config.limits.clone();
         let heartbeat = parts.config.heartbeat.clone();
@@ -122,6 +124,7 @@ impl Shard {
             number: parts.number,
             gateway,
             ack_prefix: format!("{}.", subjects.acks(gateway)),
+            straight: String::new(),
             ticker: Ticker::new(&limits, heartbeat.as_ref()),
             sids: Sids::default(),
             max_message: limits.max_message,

@@ -1,5 +1,7 @@
 //! Subjects: the only place where they are built.
 
+use std::fmt::Write as _;
+
 use crate::{
     ClientId, ConnId, EventKind, GatewayId, Group, Prefix, ProcessId, ServiceName, Uid, WorkerId,
     token,
@@ -45,6 +47,27 @@ impl Subjects {
     #[must_use]
     pub fn events(&self, service: &ServiceName) -> String {
         format!("{}.event.{service}.*", self.prefix)
+    }
+
+    /// Where events go that are for one worker: `<p>.worker.<worker>.<kind>`.
+    #[must_use]
+    pub fn worker(&self, worker: WorkerId, kind: EventKind) -> String {
+        let mut subject = String::new();
+        self.set_worker(&mut subject, worker, kind);
+        subject
+    }
+
+    /// The same in the place of what `subject` was, in its memory.
+    pub fn set_worker(&self, subject: &mut String, worker: WorkerId, kind: EventKind) {
+        subject.clear();
+        let kind = kind.token();
+        write!(subject, "{}.worker.{worker}.{kind}", self.prefix).expect("memory takes it");
+    }
+
+    /// What a worker subscribes to for itself: `<p>.worker.<worker>.*`.
+    #[must_use]
+    pub fn worker_events(&self, worker: WorkerId) -> String {
+        format!("{}.worker.{worker}.*", self.prefix)
     }
 
     /// Where gathered acks go: `<p>.ack.<gateway>`.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use async_nats::Subscriber;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{
+    FutureExt, StreamExt,
+    stream::{Select, select},
+};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::unconstrained,
@@ -19,9 +22,11 @@ use crate::{
     desk::{Desk, Tally},
 };
 
-/// A member of the service's queue group.
+/// A member of the service's queue group, which can be reached by itself too.
 pub(crate) struct Intake<E: Events> {
-    inbox: Subscriber,
+    /// What NATS gave to this one of the group, and what is for this worker and no other. Of one
+    /// client there is one batch at a time, so it does not matter which of the two comes first.
+    inbox: Select<Subscriber, Subscriber>,
     desk: Arc<Desk<E>>,
     concurrency: u64,
     /// Whether the runtime has this thread only.
@@ -29,17 +34,19 @@ pub(crate) struct Intake<E: Events> {
 }
 
 impl<E: Events> Intake<E> {
-    /// Joins the queue group.
+    /// Joins the queue group. The worker's own subject comes first: who knows the worker by an ack
+    /// can reach it.
     pub(crate) async fn open(
         desk: Arc<Desk<E>>,
         service: &ServiceName,
         concurrency: usize,
     ) -> Result<Self, Error> {
         let link = desk.gateway.link();
+        let own = link.subscribe(link.subjects.worker_events(link.id)).await?;
         let subject = link.subjects.events(service);
-        let inbox = link.queue_subscribe(subject, service.to_string()).await?;
+        let shared = link.queue_subscribe(subject, service.to_string()).await?;
         Ok(Self {
-            inbox,
+            inbox: select(shared, own),
             desk,
             concurrency: concurrency as u64,
             one_thread: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
@@ -70,17 +77,20 @@ impl<E: Events> Intake<E> {
         }
     }
 
-    /// Leaves the queue group, and takes what was routed here until then.
+    /// Leaves the queue group and the worker's own subject, and takes what was routed here until then.
     ///
     /// `unsubscribe` and `drain` of async-nats forget the subscription while messages for it are
     /// still on the way. The server takes a limit of this size for "at once", and async-nats for
     /// "not yet", so that everything up to the answer of the round trip is delivered. A test holds
     /// both to it.
     pub(crate) async fn leave(&mut self) -> Result<(), Error> {
-        self.inbox
-            .unsubscribe_after(u64::MAX)
-            .await
-            .map_err(|e| Error::new(ErrorKind::Closed, "cannot leave the queue group").with(e))?;
+        let (shared, own) = self.inbox.get_mut();
+        for subscription in [shared, own] {
+            let left = subscription.unsubscribe_after(u64::MAX).await;
+            left.map_err(|e| {
+                Error::new(ErrorKind::Closed, "cannot leave the queue group").with(e)
+            })?;
+        }
         let desk = self.desk.clone();
         let mut round_trip = pin!(desk.gateway.link().round_trip());
         loop {

@@ -6,12 +6,14 @@ use rand::RngExt;
 use tracing::{debug, warn};
 use wire::{
     Ack, AckStatus, CloseCode, Dead, DeadReason, EventBatch, EventKind, ServiceName, SessionChange,
-    Subjects,
+    Subjects, WorkerId,
 };
 
 use super::Shard;
 use crate::{
     dispatch::{Event, Millis, Retry},
+    listen::Routing,
+    metrics::Moved,
     topics::Slot,
 };
 
@@ -23,10 +25,14 @@ const BUSY_LAST_MS: u64 = 256;
 /// Pause before a retry that a handler asked for, likewise per attempt.
 const RETRY_FIRST_MS: u64 = 100;
 const RETRY_LAST_MS: u64 = 5_000;
+/// So often in a row a worker may be busy before a client that sticks to it moves on: after about
+/// a second. Its state in that worker is worth a wait, but not any wait.
+const STICKY_BUSY: u32 = 8;
 
 /// A service as one listener's clients see it.
 pub(super) struct Service {
     name: ServiceName,
+    routing: Routing,
     /// By kind.
     subjects: [String; 4],
     /// Clients whose batch nobody was there to take.
@@ -43,10 +49,11 @@ struct Absence {
 }
 
 impl Service {
-    pub(super) fn new(name: ServiceName, subjects: &Subjects) -> Self {
+    pub(super) fn new(name: ServiceName, routing: Routing, subjects: &Subjects) -> Self {
         let subjects = EventKind::ALL.map(|kind| subjects.event(&name, kind));
         Self {
             name,
+            routing,
             subjects,
             parked: Vec::new(),
             absence: None,
@@ -94,7 +101,13 @@ impl Shard {
         let kind = client.dispatch.batch().kind;
         let mut reply = String::with_capacity(self.ack_prefix.len() + 8);
         let _ = write!(reply, "{}{}", self.ack_prefix, envelope.client.conn);
-        let subject = &self.services[usize::from(client.listener)].subjects[kind as usize];
+        let subject = match client.dispatch.worker() {
+            None => &self.services[usize::from(client.listener)].subjects[kind as usize],
+            Some(worker) => {
+                self.subjects.set_worker(&mut self.straight, worker, kind);
+                &self.straight
+            }
+        };
         if self
             .link
             .publish(subject, Some(reply.as_bytes()), &payload)
@@ -148,7 +161,7 @@ impl Shard {
     }
 
     /// A worker's answer to a batch.
-    pub(super) fn ack(&mut self, ack: Ack) {
+    pub(super) fn ack(&mut self, worker: WorkerId, ack: Ack) {
         self.metrics.ack(ack.status);
         let in_flight = self.hub.find(ack.conn).filter(|slot| {
             let client = self.clients[*slot as usize].as_ref();
@@ -166,14 +179,17 @@ impl Shard {
         match ack.status {
             AckStatus::Progress => client.dispatch.progress(now),
             AckStatus::Busy => {
-                let times = client.dispatch.busy();
+                let mut times = client.dispatch.busy();
+                if times >= STICKY_BUSY && self.move_on(slot, Moved::Busy) {
+                    times = 1;
+                }
                 self.pause(slot, BUSY_FIRST_MS, BUSY_LAST_MS, times);
             }
-            AckStatus::Done | AckStatus::Retry => self.handled(slot, ack),
+            AckStatus::Done | AckStatus::Retry => self.handled(slot, worker, ack),
         }
     }
 
-    fn handled(&mut self, slot: Slot, ack: Ack) {
+    fn handled(&mut self, slot: Slot, worker: WorkerId, ack: Ack) {
         self.metrics.failed.inc_by(u64::from(ack.failed));
         if let Some(change) = &ack.session {
             self.change_session(slot, change);
@@ -195,7 +211,22 @@ impl Shard {
                 Retry::GiveUp => self.give_up(slot, DeadReason::Attempts),
             }
         }
+        if let Some(client) = &mut self.clients[slot as usize]
+            && self.services[usize::from(client.listener)].routing == Routing::Sticky
+        {
+            client.dispatch.stick(worker);
+        }
         self.go_on(slot);
+    }
+
+    /// A client that sticks to a worker lets go of it. False: it sticks to none.
+    pub(super) fn move_on(&mut self, slot: Slot, why: Moved) -> bool {
+        let client = self.clients[slot as usize].as_mut();
+        let moved = client.is_some_and(|client| client.dispatch.move_on());
+        if moved {
+            self.metrics.moved(why);
+        }
+        moved
     }
 
     /// A batch is done: on with the next.
@@ -228,6 +259,11 @@ impl Shard {
             return;
         };
         if !client.dispatch.is_sent() {
+            return;
+        }
+        if client.dispatch.turn_away() {
+            self.metrics.moved(Moved::Gone);
+            self.ready.push_back(slot);
             return;
         }
         self.metrics.no_worker.inc();

@@ -146,7 +146,10 @@ impl Shard {
 
     fn acks(&mut self, message: &Message) {
         match wire::decode::<AckMessage>(&message.payload) {
-            Ok(acks) => acks.acks.into_iter().for_each(|ack| self.ack(ack)),
+            Ok(acks) => {
+                let worker = acks.worker;
+                acks.acks.into_iter().for_each(|ack| self.ack(worker, ack));
+            }
             Err(e) => self.malformed(&message.subject, &e.to_string()),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     config::{Heartbeat, Limits},
     dispatch::{Due, Millis},
     heartbeat::{Pulse, pulse},
+    metrics::Moved,
     outgoing::Outgoing,
     topics::Slot,
 };
@@ -137,8 +138,14 @@ impl Shard {
                 .due(now, ack_wait, worker_wait, self.limits.max_attempts)
             {
                 Due::Nothing => {}
-                Due::Again => self.ready.push_back(slot),
-                Due::GiveUp => self.out_of_attempts(slot),
+                Due::Again => {
+                    self.move_on(slot, Moved::Silent);
+                    self.ready.push_back(slot);
+                }
+                Due::GiveUp => {
+                    self.move_on(slot, Moved::Silent);
+                    self.out_of_attempts(slot);
+                }
                 Due::NoWorker => self.no_worker(slot),
             }
         }

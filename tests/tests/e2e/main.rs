@@ -28,3 +28,4 @@ mod queries;
 mod raw;
 mod segments;
 mod sessions;
+mod sticky;

@@ -25,6 +25,10 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
         ("--listen", "websocket://127.0.0.1:0?service=a.b"),
         ("--listen", "websocket://127.0.0.1:0"),
         ("--listen", "ws://127.0.0.1:0?service=test"),
+        (
+            "--listen",
+            "websocket://127.0.0.1:0?service=test&routing=random",
+        ),
         ("--nats", "http://127.0.0.1:4222"),
         ("--nats-password-file", "/nowhere/password"),
         ("--nats-token-file", "/nowhere/token"),

@@ -12,7 +12,7 @@ use gatebus_tests::{
 const ALL: u32 = 20_000;
 
 /// Reads the echoes of messages `0..upto` and of the fence that follows them.
-async fn read_echoes(mut receiver: Receiver, upto: u32) {
+pub(crate) async fn read_echoes(mut receiver: Receiver, upto: u32) {
     for n in 0..upto {
         assert_eq!(receiver.text().await, n.to_string(), "echo {n}");
     }
@@ -20,7 +20,7 @@ async fn read_echoes(mut receiver: Receiver, upto: u32) {
 }
 
 /// Sends numbered messages in one go, waiting for no answer.
-async fn send(sender: &mut Sender, numbers: std::ops::Range<u32>) {
+pub(crate) async fn send(sender: &mut Sender, numbers: std::ops::Range<u32>) {
     for n in numbers {
         sender.feed(n.to_string()).await;
     }
@@ -28,7 +28,7 @@ async fn send(sender: &mut Sender, numbers: std::ops::Range<u32>) {
 }
 
 /// Waits until a worker has handled so many messages.
-async fn handled(journal: &Journal, worker: &str, many: usize) {
+pub(crate) async fn handled(journal: &Journal, worker: &str, many: usize) {
     let fits = |e: &Entry| e.kind == "message" && e.worker == worker;
     journal
         .wait(&format!("message at {worker}"), many, fits)

@@ -50,6 +50,13 @@ fn subjects_are_built_as_the_page_says() {
                 .replace(kind.token(), "<kind>")
         })
         .into();
+    code.extend(EventKind::ALL.map(|kind| {
+        s.worker(samples::worker(), kind)
+            .replace(kind.token(), "<kind>")
+    }));
+    let mut reused = "the subject before".repeat(9);
+    s.set_worker(&mut reused, samples::worker(), EventKind::Close);
+    code.push(reused.replace("close", "<kind>"));
     code.dedup();
     code.extend([
         s.acks(samples::gateway()),
@@ -97,6 +104,7 @@ fn subscriptions_are_built_as_the_page_says() {
     let rows = page.column("subscription").into_iter().map(fill).collect();
     let code = vec![
         s.events(&samples::service()),
+        s.worker_events(samples::worker()),
         s.ack_replies(samples::gateway()),
         s.clients(samples::gateway()),
         s.gateway_beats(),
