@@ -92,6 +92,13 @@ impl Gateway {
         self.link.round_trip().await
     }
 
+    /// Whether NATS can be reached at this moment, as far as is known: a server that has gone silent
+    /// is noticed after some pings.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.is_connected()
+    }
+
     pub(crate) fn over(link: Arc<Link>) -> Self {
         Self { link }
     }
@@ -236,6 +243,11 @@ impl GatewayBuilder {
     }
 
     connection_settings!();
+
+    /// The same, or the first setting that made no sense.
+    pub fn check(self) -> Result<Self, Error> {
+        Ok(Self::new(self.settings?))
+    }
 
     /// Connects. A setting that made no sense is an error now.
     pub async fn connect(self) -> Result<Gateway, Error> {
