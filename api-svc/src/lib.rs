@@ -1,1 +1,36 @@
 //! HTTP for back ends that are not Rust: every command and query on every target, as JSON.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `config.rs` | options, from flags and environment |
+//! | `server.rs` | connections |
+//! | `service.rs` | what becomes of a request |
+//! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs` |
+//! | `batch.rs` | many calls in one request |
+//! | `target.rs`, `message.rs`, `session.rs`, `parameters.rs` | what callers write |
+//! | `failure.rs` | what can go wrong, by stable codes |
+//! | `openapi.rs` | the document, made from the calls |
+//! | `tokens.rs` | who may call |
+//! | `bus.rs` | the way to the gateways |
+//! | `admin.rs`, `metrics.rs` | for operators |
+
+mod admin;
+mod api;
+mod batch;
+mod bus;
+mod call;
+mod commands;
+pub mod config;
+mod failure;
+mod message;
+mod metrics;
+mod openapi;
+mod parameters;
+mod queries;
+mod server;
+mod service;
+mod session;
+mod target;
+mod tokens;
+
+pub use self::{api::Api, service::Limits};

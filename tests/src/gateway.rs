@@ -212,7 +212,7 @@ impl Options {
     }
 }
 
-fn leading_number(text: &str) -> Option<u16> {
+pub(crate) fn leading_number(text: &str) -> Option<u16> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     text[..end.unwrap_or(text.len())].parse().ok()
 }

@@ -20,16 +20,40 @@ pub struct Answer {
 
 /// Gets a path from `127.0.0.1:port`; `None` where nobody answers.
 pub async fn try_get(port: u16, path: &str) -> Option<Answer> {
+    try_ask(port, "GET", path, &[], b"").await
+}
+
+/// Asks `127.0.0.1:port` with these lines in the head; `None` where nobody answers.
+pub async fn try_ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    request.push_str("\r\n");
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
+        // Who refuses a body may stop reading it before it is over.
+        let _ = stream.write_all(body).await;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
+        if let Err(error) = stream.read_to_end(&mut answer).await
+            && answer.is_empty()
+        {
+            return Err(error);
+        }
         std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let answer = within(format!("GET {path}"), ask).await.ok()?;
+    let answer = within(format!("{method} {path}"), ask).await.ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let chunked = head
         .to_ascii_lowercase()

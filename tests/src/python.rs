@@ -1,4 +1,4 @@
-//! The programs of `examples/python`, run by a Python that has the packages they pin.
+//! The programs of `examples/python`, and others, run by a Python that has the packages they pin.
 
 use std::{
     ffi::OsStr,
@@ -18,7 +18,10 @@ use crate::{
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python");
-const PINS: &str = include_str!("../../examples/python/requirements.txt");
+const PINS: &str = concat!(
+    include_str!("../../examples/python/requirements.txt"),
+    include_str!("../requirements.txt")
+);
 
 /// A running `worker.py`. It is the process too: its signals, its log, its end.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ pub fn interpreter() -> &'static Path {
         if let Err(why) = check(&python) {
             panic!(
                 "{} {why}: run `cargo xtask test --only e2e`, which makes a Python with the \
-                 packages of examples/python/requirements.txt, or name one in GATEBUS_PYTHON",
+                 packages of examples/python and tests, or name one in GATEBUS_PYTHON",
                 python.display()
             );
         }

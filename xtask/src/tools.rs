@@ -110,15 +110,21 @@ pub(crate) fn node_modules(workspace: &Workspace, npm: &Path, manifests: &Path) 
     Ok(folder)
 }
 
-/// A Python with the packages that the examples pin: `GATEBUS_PYTHON`, or one in the tools folder, made anew when
+/// The files in which packages for Python are pinned, from the workspace's root.
+const PYTHON_PINS: [&str; 2] = ["examples/python/requirements.txt", "tests/requirements.txt"];
+
+/// A Python with the packages that examples and tests pin: `GATEBUS_PYTHON`, or one in the tools folder, made anew when
 /// the pins have changed or it does not run any more.
 pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     if let Some(named) = env::var_os("GATEBUS_PYTHON") {
         // The tests look whether it has the packages.
         return Ok(named.into());
     }
-    let requirements = workspace.root().join("examples/python/requirements.txt");
-    let pins = fs::read(&requirements).context("reading the pins of examples/python")?;
+    let requirements = PYTHON_PINS.map(|file| workspace.root().join(file));
+    let mut pins = Vec::new();
+    for file in &requirements {
+        pins.extend(fs::read(file).with_context(|| format!("reading {}", file.display()))?);
+    }
     let folder = workspace.tools().join("python");
     let python = folder.join("bin/python");
     // The pins are copied last, so they stand there only if the installation was whole.
@@ -127,7 +133,7 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
         return Ok(python);
     }
     let own = in_path(&["python3"]).context("python3 is not in PATH")?;
-    eprintln!("installing the packages of examples/python with pip, once");
+    eprintln!("installing the Python packages of examples and tests with pip, once");
     let mut make = Command::new(own);
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     run(make).context(
@@ -137,9 +143,12 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     let mut install = Command::new(&python);
     install
         .args(["-m", "pip", "install", "--quiet"])
-        .args(["--disable-pip-version-check", "--requirement"])
-        .arg(&requirements);
-    run(install).context("installing the packages of examples/python (Python 3.10 or newer)")?;
+        .arg("--disable-pip-version-check");
+    for file in &requirements {
+        install.arg("--requirement").arg(file);
+    }
+    run(install)
+        .context("installing the Python packages of examples and tests (Python 3.10 or newer)")?;
     fs::write(done, pins)?;
     Ok(python)
 }

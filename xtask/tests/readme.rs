@@ -31,10 +31,9 @@ fn anchor(heading: &str) -> String {
         .replace(' ', "-")
 }
 
-#[test]
-fn the_table_of_options_is_the_gateways_own() {
-    let source = read("gateway-svc/src/config.rs");
-    let readme = read("README.md");
+/// Holds a page's table of options against the source of a program.
+fn check_options(source: &str, page: &str, own: &str) {
+    let (source, page) = (read(source), read(page));
     let mut known = BTreeSet::new();
     for argument in between(&source, "#[arg(", ")]\n") {
         let [variable] = between(argument, "env = \"", "\"")[..] else {
@@ -42,7 +41,7 @@ fn the_table_of_options_is_the_gateways_own() {
         };
         known.insert(variable.to_owned());
         let start = format!("| `{variable}` | ");
-        let row = readme.lines().find(|line| line.contains(&start));
+        let row = page.lines().find(|line| line.contains(&start));
         let row = row.unwrap_or_else(|| panic!("{variable} has no row in the README"));
         for default in between(argument, "default_value = \"", "\"") {
             assert!(
@@ -55,16 +54,23 @@ fn the_table_of_options_is_the_gateways_own() {
         known.len() > 20,
         "the options are not found any more: {known:?}"
     );
-    for row in readme.lines().filter(|line| line.starts_with("| `--")) {
+    for row in page.lines().filter(|line| line.starts_with("| `--")) {
         let flag_and_variable: Vec<_> = row.split('`').skip(1).step_by(2).collect();
         let variable = flag_and_variable[1];
-        assert!(known.contains(variable), "the gateway has no {variable}");
+        assert!(known.contains(variable), "there is no {variable}");
         let flag = variable
+            .trim_start_matches(own)
             .trim_start_matches("GATEBUS_")
             .replace("NATS_URL", "NATS")
             .replace('_', "-");
         assert_eq!(flag_and_variable[0], format!("--{}", flag.to_lowercase()));
     }
+}
+
+#[test]
+fn the_tables_of_options_are_the_programs_own() {
+    check_options("gateway-svc/src/config.rs", "README.md", "GATEBUS_");
+    check_options("api-svc/src/config.rs", "api-svc/README.md", "GATEBUS_API_");
 }
 
 #[test]
@@ -106,16 +112,21 @@ fn every_link_leads_to_a_file_and_a_heading() {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "subjects.md",
+        "api-svc/README.md",
     ] {
         for link in between(&read(page), "](", ")") {
             if link.contains("://") {
                 continue;
             }
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
-            let path = if path.is_empty() { page } else { path };
-            assert!(root().join(path).exists(), "{page} links to {link}");
+            let path = match Path::new(page).parent() {
+                _ if path.is_empty() => page.to_owned(),
+                Some(folder) => folder.join(path).to_string_lossy().into_owned(),
+                None => path.to_owned(),
+            };
+            assert!(root().join(&path).exists(), "{page} links to {link}");
             let found = heading.is_empty()
-                || read(path)
+                || read(&path)
                     .lines()
                     .filter(|line| line.starts_with('#'))
                     .any(|line| anchor(line.trim_start_matches('#')) == heading);

@@ -3,6 +3,9 @@
 //! One program, so that it is linked once; each module is one promise.
 
 mod absence;
+mod api;
+mod api_limits;
+mod api_strangers;
 mod auth;
 mod close;
 mod cluster;
