@@ -1,4 +1,4 @@
-//! The chat, with everything it needs, until Ctrl-C.
+//! An example, with everything it needs, until Ctrl-C: the chat, if no other is named.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{
+    bind::{self, Bind},
     process::{Crew, Ended, Member},
     stack::{Gateway, GatewayPlan, Nats, choose_port, quiet_command, start_worker},
     tools,
@@ -21,6 +22,9 @@ const PACKAGES: [&str; 2] = ["gateway-svc", "gatebus-chat"];
 
 #[derive(Args)]
 pub(crate) struct Demo {
+    /// Which example to run
+    #[arg(long, value_enum, default_value_t = Example::Chat)]
+    example: Example,
     /// Address that the page and the gateway listen on; 0.0.0.0 lets a phone in the same network take part
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -38,12 +42,24 @@ pub(crate) struct Demo {
     verbose: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Example {
+    /// Log in with a name and a room, and talk
+    Chat,
+    /// A back end of its own reaches its users' pages, in Rust and in PHP
+    Bind,
+}
+
 impl Demo {
     pub(crate) fn run(&self) -> Result<()> {
         let workspace = Workspace::find()?;
         let nats_server = tools::nats_server(&workspace)?;
-        eprintln!("building gateway and chat; the first time takes some minutes");
-        workspace.build(Profile::Release, &PACKAGES)?;
+        eprintln!("building gateway and example; the first time takes some minutes");
+        let packages = match self.example {
+            Example::Chat => &PACKAGES[..],
+            Example::Bind => &bind::PACKAGES,
+        };
+        workspace.build(Profile::Release, packages)?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let ports = Ports {
             page: choose_port(self.host, self.page_port, 8080, "--page-port")?,
@@ -51,18 +67,36 @@ impl Demo {
             nats: choose_port(loopback, self.nats_port, 4222, "--nats-port")?,
         };
         let crew = Crew::new(self.verbose)?;
-        let outcome = Chat::start(
-            &crew,
-            &workspace,
-            Profile::Release,
-            &nats_server,
-            self.host,
-            &ports,
-        )
-        .map(|chat| {
-            chat.tell();
-            crew.watch(&chat.members)
-        });
+        let outcome = match self.example {
+            Example::Chat => Chat::start(
+                &crew,
+                &workspace,
+                Profile::Release,
+                &nats_server,
+                self.host,
+                &ports,
+            )
+            .map(|chat| {
+                chat.tell();
+                crew.watch(&chat.members)
+            }),
+            Example::Bind => {
+                let php = tools::php();
+                let programs = (nats_server.as_path(), php.as_deref());
+                Bind::start(
+                    &crew,
+                    &workspace,
+                    Profile::Release,
+                    programs,
+                    self.host,
+                    &ports,
+                )
+                .map(|bind| {
+                    bind.tell();
+                    crew.watch(&bind.members)
+                })
+            }
+        };
         eprintln!("\nstopping");
         crew.stop_all();
         match outcome {
@@ -116,11 +150,7 @@ impl Chat {
         let gateway = Gateway::start(crew, &nats, &plan)?;
         members.push(gateway.member);
 
-        let shown = if host.is_unspecified() {
-            own_address().unwrap_or(host)
-        } else {
-            host
-        };
+        let shown = shown_address(host);
         let mut page = quiet_command(&chat);
         page.env(
             "GATEBUS_CHAT_PAGE",
@@ -150,6 +180,15 @@ impl Chat {
         println!("  NATS     {}", self.nats.url);
         println!();
         println!("  Ctrl-C stops all of it.");
+    }
+}
+
+/// The address by which browsers reach what listens on `host`.
+pub(crate) fn shown_address(host: IpAddr) -> IpAddr {
+    if host.is_unspecified() {
+        own_address().unwrap_or(host)
+    } else {
+        host
     }
 }
 

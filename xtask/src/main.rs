@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `demo.rs` | the chat in two browsers, with everything it needs |
+//! | `bind.rs` | the other example, likewise |
 //! | `test.rs` | every check that must pass |
 //! | `bench/` | the table of targets, measured |
 //! | `stack.rs` | a NATS server, workers and a gateway that run together |
@@ -11,6 +12,7 @@
 //! | `workspace.rs` | this repository: its folders and its builds |
 
 mod bench;
+mod bind;
 mod demo;
 mod process;
 mod stack;
@@ -35,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the chat: NATS, a gateway with two shards, two workers and the page
+    /// Run the chat, or another example: NATS, a gateway with two shards, workers and the page
     Demo(demo::Demo),
     /// Run every check: formatting, lints, documentation, all tests, a real browser
     Test(test::Test),

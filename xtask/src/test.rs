@@ -13,6 +13,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{
+    bind::Bind,
     demo::{Chat, Ports},
     process::Crew,
     stack::choose_port,
@@ -77,7 +78,7 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "browser",
-        about: "the chat in a real browser",
+        about: "the examples in a real browser",
         run: browser,
     },
 ];
@@ -202,6 +203,11 @@ fn browser(workspace: &Workspace) -> Result<Outcome> {
             "no Chromium in PATH, and only root can install one; or name one in CHROMIUM_BIN",
         ));
     };
+    let Some(php) = php()? else {
+        return Ok(Outcome::Skipped(
+            "no php in PATH, and only root can install one",
+        ));
+    };
     build(workspace)?;
     let (node, npm) = tools::node()?;
     let folder = workspace.root().join("tests/browser");
@@ -215,12 +221,20 @@ fn browser(workspace: &Workspace) -> Result<Outcome> {
 
     let crew = Crew::new(false)?;
     let chat = Chat::start(&crew, workspace, Profile::Debug, &nats_server, host, &ports)?;
+    let programs = (nats_server.as_path(), Some(php.as_path()));
+    let ports = Ports {
+        page: choose_port(host, None, 0, "")?,
+        ..Ports::default()
+    };
+    let bind = Bind::start(&crew, workspace, Profile::Debug, programs, host, &ports)?;
     let mut script = Command::new(node);
     script
-        .args(["--test-reporter", "spec", "chat.mjs"])
+        .args(["--test", "--test-reporter", "spec", "chat.mjs", "bind.mjs"])
         .current_dir(&folder);
     script
         .env("CHAT_PAGE", &chat.page)
+        .env("BIND_PAGE_RUST", &bind.rust)
+        .env("BIND_PAGE_PHP", bind.php.as_deref().unwrap_or_default())
         .env("NATS_URL", &chat.nats.url)
         .env("CHROMIUM_BIN", chromium)
         .env("PLAYWRIGHT", modules);
@@ -231,6 +245,21 @@ fn browser(workspace: &Workspace) -> Result<Outcome> {
     }
     crew.stop_all();
     Ok(Outcome::Passed)
+}
+
+/// PHP; in CI a missing one is a failure.
+fn php() -> Result<Option<PathBuf>> {
+    if let Some(found) = tools::php() {
+        return Ok(Some(found));
+    }
+    if tools::can_install() {
+        tools::install("php-cli")?;
+        return Ok(tools::php());
+    }
+    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+        bail!("no php in PATH, and only root can install one");
+    }
+    Ok(None)
 }
 
 /// The browser; in CI a missing one is a failure, so that the test cannot vanish unseen.

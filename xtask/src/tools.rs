@@ -62,6 +62,11 @@ pub(crate) fn chromium() -> Result<Option<PathBuf>> {
     ]))
 }
 
+/// PHP's command line, with a server for development in it.
+pub(crate) fn php() -> Option<PathBuf> {
+    in_path(&["php"])
+}
+
 /// Whether packages can be installed here.
 pub(crate) fn can_install() -> bool {
     Uid::effective().is_root() && in_path(&["apt-get"]).is_some()

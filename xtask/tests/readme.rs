@@ -113,6 +113,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
         "CHANGELOG.md",
         "subjects.md",
         "api-svc/README.md",
+        "examples/bind/README.md",
     ] {
         for link in between(&read(page), "](", ")") {
             if link.contains("://") {
