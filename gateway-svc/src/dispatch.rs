@@ -18,6 +18,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Serialize, Serializer, ser::SerializeSeq};
 use wire::{CloseEvent, EventKind, Handshake, Payload, WorkerId};
 
 /// Events that may wait for one client before its socket is not read any more.
@@ -399,6 +400,32 @@ impl<'a> Batch<'a> {
     /// Its events.
     pub(crate) fn events(&self) -> impl ExactSizeIterator<Item = &'a Event> + use<'a> {
         self.queue.iter().take(self.len)
+    }
+
+    /// The first of them, which is the only one unless they are messages.
+    pub(crate) fn head(&self) -> &'a Event {
+        &self.queue[0]
+    }
+
+    /// Its messages, if that is what it has.
+    pub(crate) fn messages(self) -> Option<Messages<'a>> {
+        (self.kind == EventKind::Message).then_some(Messages(self))
+    }
+}
+
+/// The messages of a batch, as a list on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Messages<'a>(Batch<'a>);
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut list = to.serialize_seq(Some(self.0.len))?;
+        for event in self.0.events() {
+            if let Event::Message(payload) = event {
+                list.serialize_element(payload)?;
+            }
+        }
+        list.end()
     }
 }
 

@@ -106,6 +106,12 @@ impl Hub {
         Some(Uid::new(self.uids.name(membership.topic()).clone()).expect("it was one"))
     }
 
+    /// The same as plain text.
+    pub(crate) fn uid_name(&self, slot: Slot) -> Option<&str> {
+        let membership = self.clients[slot as usize].uid?;
+        Some(self.uids.name(membership.topic()))
+    }
+
     /// The groups of a client.
     pub(crate) fn groups_of(&self, slot: Slot) -> Vec<Group> {
         let groups = &self.clients[slot as usize].groups;

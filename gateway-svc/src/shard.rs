@@ -20,7 +20,10 @@ mod tick;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
+    future::Future,
     net::TcpListener,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -48,6 +51,9 @@ use crate::{
 const SCRATCH: usize = 64 * 1024;
 /// Messages from NATS that are taken before connections get their turn.
 const MOST_MESSAGES: usize = 1024;
+/// Mailboxes that are written before everybody else gets a turn: a broadcast to many clients must
+/// hold up neither the others nor what comes behind it.
+const MOST_WRITES: usize = 128;
 
 /// A bound listener of one shard.
 pub(crate) struct Listener {
@@ -75,10 +81,13 @@ pub(crate) struct Shard {
     number: u16,
     gateway: GatewayId,
     subjects: Subjects,
-    /// `<p>.ack.<gateway>.`, to which a batch's reply subject adds the connection.
-    ack_prefix: String,
+    /// `<p>.ack.<gateway>.`, of this length, and a connection: where the last batch is acknowledged.
+    ack_subject: String,
+    ack_prefix: usize,
     /// The subject of the last batch that went straight to a worker: its memory serves the next.
     straight: String,
+    /// Room to encode a batch in.
+    payload: Vec<u8>,
     limits: Limits,
     heartbeat: Option<Heartbeat>,
     /// What a message, and a batch of them, may have so that they fit the NATS server's limit.
@@ -98,9 +107,9 @@ pub(crate) struct Shard {
     link: Link,
     sids: Sids,
     /// Clients with a batch that waits for room on the link, in order.
-    ready: std::collections::VecDeque<Slot>,
-    /// Clients whose mailbox has to be written.
-    dirty: Vec<Slot>,
+    ready: VecDeque<Slot>,
+    /// Clients whose mailbox has to be written, in order.
+    dirty: VecDeque<Slot>,
     scratch: Box<[u8]>,
     driver: Option<Waker>,
     ticker: Ticker,
@@ -118,13 +127,16 @@ impl Shard {
             .iter()
             .map(|l| Service::new(l.url.service.clone(), l.url.routing, &subjects))
             .collect();
+        let ack_subject = format!("{}.", subjects.acks(gateway));
         let limits = parts.config.limits.clone();
         let heartbeat = parts.config.heartbeat.clone();
         Self {
             number: parts.number,
             gateway,
-            ack_prefix: format!("{}.", subjects.acks(gateway)),
+            ack_prefix: ack_subject.len(),
+            ack_subject,
             straight: String::new(),
+            payload: Vec::new(),
             ticker: Ticker::new(&limits, heartbeat.as_ref()),
             sids: Sids::default(),
             max_message: limits.max_message,
@@ -141,8 +153,8 @@ impl Shard {
             services,
             locals,
             link: Link::new(parts.dialer),
-            ready: std::collections::VecDeque::new(),
-            dirty: Vec::new(),
+            ready: VecDeque::new(),
+            dirty: VecDeque::new(),
             scratch: vec![0; SCRATCH].into(),
             driver: None,
             draining: false,
@@ -199,7 +211,13 @@ impl Shard {
                 None => {}
             }
         }
-        self.driver = Some(cx.waker().clone());
+        if self.dirty.is_empty() {
+            self.driver = Some(cx.waker().clone());
+        } else {
+            // Its next turn comes when the runtime has looked at all sockets again: what NATS has
+            // got meanwhile goes into the mailboxes that are still to be written.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
         Poll::Pending
     }
 
@@ -253,26 +271,23 @@ impl Shard {
         }
     }
 
-    /// Writes every mailbox that got something, in one go each.
+    /// Writes the mailboxes that got something, in one go each. What is more than one turn's share
+    /// is left for the next.
     fn sweep(&mut self) {
         if self.dirty.is_empty() {
             return;
         }
         let now = self.now();
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for slot in dirty.drain(..) {
-            let Some(client) = &mut self.clients[slot as usize] else {
-                continue;
+        for _ in 0..MOST_WRITES {
+            let Some(slot) = self.dirty.pop_front() else {
+                return;
             };
-            let Some(connection) = &mut client.connection else {
-                continue;
-            };
-            connection.dirty = false;
-            connection.flush(now);
-        }
-        // a flush marks nothing dirty, so the list's memory can serve again
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
+            if let Some(client) = &mut self.clients[slot as usize]
+                && let Some(connection) = &mut client.connection
+            {
+                connection.dirty = false;
+                connection.flush(now);
+            }
         }
     }
 }

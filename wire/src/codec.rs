@@ -33,8 +33,13 @@ pub enum DecodeError {
 #[must_use]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    ciborium::into_writer(value, &mut out).expect("writing to memory does not fail");
+    encode_into(value, &mut out);
     out
+}
+
+/// Writes a message behind what is there.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    ciborium::into_writer(value, out).expect("writing to memory does not fail");
 }
 
 /// Reads a message; takes any bytes at all.

@@ -6,7 +6,7 @@ use crate::{EventBatch, ServiceName};
 
 /// A batch that was given up, whole, so that somebody can look at it or replay it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Dead {
+pub struct Dead<B = EventBatch> {
     /// The service it was for.
     pub service: ServiceName,
     /// Its kind: `connect`, `websocket`, `message` or `close`.
@@ -14,7 +14,7 @@ pub struct Dead {
     /// Why it was given up.
     pub reason: DeadReason,
     /// The batch as it was last delivered.
-    pub batch: EventBatch,
+    pub batch: B,
 }
 
 /// Why a batch was given up.

@@ -113,6 +113,42 @@ impl EventBatch {
     }
 }
 
+/// An [`EventBatch`] in borrowed parts: the same bytes, and nothing is copied to make it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EventBatchView<'a, M> {
+    /// Whose events these are.
+    pub client: ClientId,
+    /// Counts this client's batches, from 1.
+    pub seq: u64,
+    /// Counts the deliveries of this batch, from 1.
+    pub attempt: u32,
+    /// How long the gateway waits for an ack, in milliseconds.
+    #[serde(skip_serializing_if = "is_ack_wait")]
+    pub ack_wait: u32,
+    /// The client's address.
+    pub remote: &'a str,
+    /// The address of the listener that took the client.
+    pub local: &'a str,
+    /// The uid that is bound to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<&'a str>,
+    /// The client's session.
+    #[serde(skip_serializing_if = "Session::is_empty")]
+    pub session: &'a Session,
+    /// Counts the session's changes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub version: u64,
+    /// Of `message`: whatever is written as the list of the messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<M>,
+    /// Of `websocket`: what the client asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<&'a Handshake>,
+    /// Of `close`: how it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close: Option<&'a CloseEvent>,
+}
+
 /// The request with which a WebSocket client came. Names of headers are in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handshake {

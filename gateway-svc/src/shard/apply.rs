@@ -112,10 +112,17 @@ impl Shard {
         }
         // kept bytes are in our own encoding, so that equal sessions are equal bytes
         let checked = |session: &Session| session.checked().map_err(|_| AnswerError::Malformed);
-        let command = &match command {
-            Command::SetSession(session) => Command::SetSession(checked(session)?),
-            Command::UpdateSession(session) => Command::UpdateSession(checked(session)?),
-            other => other.clone(),
+        let kept;
+        let command = match command {
+            Command::SetSession(session) => {
+                kept = Command::SetSession(checked(session)?);
+                &kept
+            }
+            Command::UpdateSession(session) => {
+                kept = Command::UpdateSession(checked(session)?);
+                &kept
+            }
+            other => other,
         };
         let mut message = payload(command).map(Outgoing::new);
         let (mut done, mut failed) = (0, None);

@@ -285,7 +285,7 @@ impl Shard {
         if fits {
             if !connection.dirty {
                 connection.dirty = true;
-                self.dirty.push(slot);
+                self.dirty.push_back(slot);
             }
             self.metrics.sent.inc();
             self.metrics.sent_bytes.inc_by(bytes);
@@ -315,7 +315,7 @@ impl Shard {
             && !connection.dirty
         {
             connection.dirty = true;
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 

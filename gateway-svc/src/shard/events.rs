@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use rand::RngExt;
 use tracing::{debug, warn};
 use wire::{
-    Ack, AckStatus, CloseCode, Dead, DeadReason, EventBatch, EventKind, ServiceName, SessionChange,
-    Subjects, WorkerId,
+    Ack, AckStatus, CloseCode, Dead, DeadReason, EventBatchView, EventKind, ServiceName,
+    SessionChange, Subjects, WorkerId,
 };
 
-use super::Shard;
+use super::{Shard, client::Client};
 use crate::{
-    dispatch::{Event, Millis, Retry},
+    dispatch::{Batch, Event, Messages, Millis, Retry},
     listen::Routing,
     metrics::Moved,
     topics::Slot,
@@ -28,6 +28,8 @@ const RETRY_LAST_MS: u64 = 5_000;
 /// So often in a row a worker may be busy before a client that sticks to it moves on: after about
 /// a second. Its state in that worker is worth a wait, but not any wait.
 const STICKY_BUSY: u32 = 8;
+/// What is kept of the room that batches are encoded in.
+const KEEP_PAYLOAD: usize = 64 * 1024;
 
 /// A service as one listener's clients see it.
 pub(super) struct Service {
@@ -77,14 +79,27 @@ impl Shard {
     }
 
     fn publish(&mut self, slot: Slot, now: Millis) {
+        let mut payload = std::mem::take(&mut self.payload);
+        self.publish_with(slot, now, &mut payload);
+        payload.clear();
+        payload.shrink_to(KEEP_PAYLOAD);
+        self.payload = payload;
+    }
+
+    /// Publishes a client's batch if it waits to be sent; `payload` is room for its bytes.
+    fn publish_with(&mut self, slot: Slot, now: Millis, payload: &mut Vec<u8>) {
         let most = self.link.max_payload().unwrap_or_default();
-        let (envelope, payload) = loop {
-            let Some(envelope) = self.envelope(slot, true) else {
+        loop {
+            let Some(client) = &self.clients[slot as usize] else {
                 return;
             };
-            let payload = wire::encode(&envelope);
+            let Some(batch) = client.dispatch.ready() else {
+                return;
+            };
+            payload.clear();
+            wire::encode_into(&self.envelope(slot, client, batch), payload);
             if payload.len() <= most {
-                break (envelope, payload);
+                break;
             }
             let Some(client) = &mut self.clients[slot as usize] else {
                 return;
@@ -94,13 +109,13 @@ impl Shard {
                 self.go_on(slot);
                 return;
             }
-        };
+        }
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
-        let kind = client.dispatch.batch().kind;
-        let mut reply = String::with_capacity(self.ack_prefix.len() + 8);
-        let _ = write!(reply, "{}{}", self.ack_prefix, envelope.client.conn);
+        let Batch { kind, attempt, .. } = client.dispatch.batch();
+        self.ack_subject.truncate(self.ack_prefix);
+        let _ = write!(self.ack_subject, "{}", self.hub.conn(slot));
         let subject = match client.dispatch.worker() {
             None => &self.services[usize::from(client.listener)].subjects[kind as usize],
             Some(worker) => {
@@ -108,56 +123,49 @@ impl Shard {
                 &self.straight
             }
         };
-        if self
-            .link
-            .publish(subject, Some(reply.as_bytes()), &payload)
-            .is_err()
-        {
+        let reply = self.ack_subject.as_bytes();
+        if self.link.publish(subject, Some(reply), payload).is_err() {
             self.ready.push_front(slot);
             return;
         }
         client.dispatch.sent(now);
         self.metrics.batches.inc();
-        if envelope.attempt > 1 {
+        if attempt > 1 {
             self.metrics.redelivered.inc();
         }
     }
 
-    /// A client's batch in flight, as it travels; `ready`: only if it waits to be sent.
-    fn envelope(&self, slot: Slot, ready: bool) -> Option<EventBatch> {
-        let client = self.clients[slot as usize].as_ref()?;
-        let batch = if ready {
-            client.dispatch.ready()?
-        } else {
-            client.dispatch.batch()
-        };
-        let mut envelope = EventBatch {
+    /// A client's batch as it travels.
+    fn envelope<'a>(
+        &'a self,
+        slot: Slot,
+        client: &'a Client,
+        batch: Batch<'a>,
+    ) -> EventBatchView<'a, Messages<'a>> {
+        let (mut handshake, mut close) = (None, None);
+        match batch.head() {
+            Event::Connect | Event::Message(_) => {}
+            Event::Websocket(event) => handshake = Some(&**event),
+            Event::Close(event) => close = Some(&**event),
+        }
+        EventBatchView {
             client: self.client_id(slot),
             seq: batch.seq,
             attempt: batch.attempt,
             ack_wait: u32::try_from(self.limits.ack_wait.as_millis()).unwrap_or(u32::MAX),
-            remote: client.remote.to_string(),
-            local: self.locals[usize::from(client.listener)].clone(),
+            remote: &client.remote,
+            local: &self.locals[usize::from(client.listener)],
             uid: if client.open {
-                self.hub.uid(slot)
+                self.hub.uid_name(slot)
             } else {
-                client.last_uid.clone()
+                client.last_uid.as_deref()
             },
-            session: client.session.clone(),
+            session: &client.session,
             version: client.version,
-            messages: Vec::new(),
-            handshake: None,
-            close: None,
-        };
-        for event in batch.events() {
-            match event {
-                Event::Connect => {}
-                Event::Websocket(handshake) => envelope.handshake = Some((**handshake).clone()),
-                Event::Message(payload) => envelope.messages.push(payload.clone()),
-                Event::Close(close) => envelope.close = Some((**close).clone()),
-            }
+            messages: batch.messages(),
+            handshake,
+            close,
         }
-        Some(envelope)
     }
 
     /// A worker's answer to a batch.
@@ -366,30 +374,27 @@ impl Shard {
 
     /// Gives a client's batch up, loudly, and goes on with the next.
     pub(super) fn give_up(&mut self, slot: Slot, reason: DeadReason) {
-        let Some(batch) = self.envelope(slot, false) else {
+        let Some(client) = &self.clients[slot as usize] else {
             return;
         };
-        let Some(client) = &mut self.clients[slot as usize] else {
-            return;
-        };
-        let kind = client.dispatch.batch().kind;
-        client.dispatch.done();
-        let service = self.services[usize::from(client.listener)].name.clone();
+        let batch = client.dispatch.batch();
+        let (kind, events, attempts) = (batch.kind.token(), batch.events().len(), batch.attempt);
+        let service = &self.services[usize::from(client.listener)].name;
         warn!(
-            client = %batch.client, %service, kind = kind.token(), events = batch.len(), attempts = batch.attempt, ?reason,
+            client = %self.client_id(slot), %service, kind, events, attempts, ?reason,
             "events are given up"
         );
-        self.metrics.dead(reason, batch.len() as u64);
-        let dead = Dead {
-            service,
-            kind: kind.token().to_owned(),
+        self.metrics.dead(reason, events as u64);
+        let dead = wire::encode(&Dead {
+            service: service.clone(),
+            kind: kind.to_owned(),
             reason,
-            batch,
-        };
-        if let Err(why) = self
-            .link
-            .publish(self.subjects.dead(), None, &wire::encode(&dead))
-        {
+            batch: self.envelope(slot, client, batch),
+        });
+        if let Some(client) = &mut self.clients[slot as usize] {
+            client.dispatch.done();
+        }
+        if let Err(why) = self.link.publish(self.subjects.dead(), None, &dead) {
             warn!(?why, "the dead letter is lost");
         }
     }

@@ -122,6 +122,31 @@ async fn a_client_is_in_many_groups_and_once_in_each() {
     client.expect("fence").await;
 }
 
+/// Proves that a large group, whose members are not all written in one go, misses nothing and keeps
+/// the order, whatever comes in between.
+#[tokio::test]
+async fn every_member_of_a_large_group_gets_everything_in_order() {
+    let house = House::new().await;
+    let mut members = Client::connect_many(&house.gateway, 400).await;
+    for member in &mut members {
+        assert_eq!(member.ask("join crowd").await, "joined crowd");
+    }
+    for n in 0..50 {
+        house
+            .handle
+            .group("crowd")
+            .send(format!("{n}"))
+            .expect("sent");
+        house.handle.all().send(format!("all {n}")).expect("sent");
+    }
+    for member in &mut members {
+        for n in 0..50 {
+            member.expect(&n.to_string()).await;
+            member.expect(&format!("all {n}")).await;
+        }
+    }
+}
+
 /// Proves that groups and uids need no tidying up: who is gone is gone everywhere.
 #[tokio::test]
 async fn a_client_leaves_its_groups_and_its_uid_when_it_closes() {

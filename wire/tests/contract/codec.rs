@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{
-    AckMessage, Answer, Dead, DecodeError, EventBatch, GatewayBeat, Request, WorkerBeat,
-    codec::MAX_DEPTH, session::SessionMap,
+    AckMessage, Answer, Dead, DecodeError, EventBatch, EventBatchView, GatewayBeat, Request,
+    WorkerBeat, codec::MAX_DEPTH, session::SessionMap,
 };
 
 use crate::{
@@ -252,6 +252,25 @@ proptest! {
     #[test]
     fn events_round_trip(value in strategies::event()) {
         round_trips(&value)?;
+    }
+
+    #[test]
+    fn an_event_in_borrowed_parts_is_the_same_bytes(value in strategies::event()) {
+        let view = EventBatchView {
+            client: value.client,
+            seq: value.seq,
+            attempt: value.attempt,
+            ack_wait: value.ack_wait,
+            remote: &value.remote,
+            local: &value.local,
+            uid: value.uid.as_deref(),
+            session: &value.session,
+            version: value.version,
+            messages: (!value.messages.is_empty()).then_some(&value.messages),
+            handshake: value.handshake.as_ref(),
+            close: value.close.as_ref(),
+        };
+        prop_assert_eq!(wire::encode(&view), wire::encode(&value));
     }
 
     #[test]
