@@ -28,7 +28,7 @@ const RETRY_LAST_MS: u64 = 5_000;
 /// So often in a row a worker may be busy before a client that sticks to it moves on: after about
 /// a second. Its state in that worker is worth a wait, but not any wait.
 const STICKY_BUSY: u32 = 8;
-/// What is kept of the room that batches are encoded in.
+/// Room that batches were encoded in is kept for the next ones, unless it grew beyond this.
 const KEEP_PAYLOAD: usize = 64 * 1024;
 
 /// A service as one listener's clients see it.
@@ -81,9 +81,9 @@ impl Shard {
     fn publish(&mut self, slot: Slot, now: Millis) {
         let mut payload = std::mem::take(&mut self.payload);
         self.publish_with(slot, now, &mut payload);
-        payload.clear();
-        payload.shrink_to(KEEP_PAYLOAD);
-        self.payload = payload;
+        if payload.capacity() <= KEEP_PAYLOAD {
+            self.payload = payload;
+        }
     }
 
     /// Publishes a client's batch if it waits to be sent; `payload` is room for its bytes.
