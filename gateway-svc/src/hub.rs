@@ -3,7 +3,11 @@
 //! A plain single-threaded data structure without I/O. It says which subjects to subscribe and to
 //! drop ([`Interest`]); the shard tells the link.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -42,6 +46,8 @@ pub(crate) struct Hub {
     ids: ConnIds,
     clients: Slab<Entry>,
     by_conn: FxHashMap<u32, Slot>,
+    /// The same ids in their order, for lists that come in pages.
+    in_order: BTreeSet<ConnId>,
     uids: Topics,
     groups: Topics,
 }
@@ -63,6 +69,7 @@ impl Hub {
         };
         let slot = Slot::try_from(self.clients.insert(entry)).expect("fewer than 2^32 clients");
         self.by_conn.insert(conn.0, slot);
+        self.in_order.insert(conn);
         (slot, conn)
     }
 
@@ -71,6 +78,7 @@ impl Hub {
         let entry = self.clients.remove(slot as usize);
         debug_assert!(entry.uid.is_none() && entry.groups.is_empty());
         self.by_conn.remove(&entry.conn.0);
+        self.in_order.remove(&entry.conn);
     }
 
     /// The client of this id.
@@ -98,6 +106,27 @@ impl Hub {
         self.clients
             .iter()
             .map(|(slot, _)| Slot::try_from(slot).expect("fewer than 2^32 clients"))
+    }
+
+    /// Every client whose id comes after this one, or every client, ordered by id.
+    pub(crate) fn after(&self, conn: Option<ConnId>) -> impl Iterator<Item = (ConnId, Slot)> + '_ {
+        self.in_order
+            .range((conn.map_or(Unbounded, Excluded), Unbounded))
+            .map(|conn| (*conn, self.by_conn[&conn.0]))
+    }
+
+    /// The topics of one kind that a client belongs to.
+    pub(crate) fn topics_of(
+        &self,
+        slot: Slot,
+        kind: TopicKind,
+    ) -> impl ExactSizeIterator<Item = u32> + '_ {
+        let entry = &self.clients[slot as usize];
+        let memberships = match kind {
+            TopicKind::Uid => entry.uid.as_slice(),
+            TopicKind::Group => &entry.groups,
+        };
+        memberships.iter().map(|m| m.topic())
     }
 
     /// The uid of a client.

@@ -6,11 +6,13 @@
 //! Plain data, no I/O. A membership is known at both ends by index, so that leaving a group of
 //! 100,000 costs as much as leaving one of two.
 
-use std::{collections::VecDeque, hash::BuildHasher, sync::Arc};
+mod names;
 
-use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
+use std::{collections::VecDeque, sync::Arc};
+
 use slab::Slab;
+
+use self::names::Names;
 
 /// A client's place in the hub.
 pub(crate) type Slot = u32;
@@ -54,7 +56,7 @@ struct Topic {
 /// Names with their members.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    by_name: HashTable<u32>,
+    names: Names,
     topics: Slab<Topic>,
     /// Topics without members and when they lost the last, oldest first.
     empty: VecDeque<(u64, TopicId)>,
@@ -70,8 +72,9 @@ pub(crate) struct Added {
     pub(crate) new: Option<TopicId>,
 }
 
-fn hash(name: &str) -> u64 {
-    FxBuildHasher.hash_one(name)
+/// The name of a topic, for those who only know its number.
+fn named<'a>(topics: &'a Slab<Topic>) -> impl Fn(u32) -> &'a str + Copy {
+    |topic| &topics[topic as usize].name
 }
 
 impl Topics {
@@ -89,9 +92,7 @@ impl Topics {
                     empty_since: 0,
                 };
                 let index = narrow(self.topics.insert(topic));
-                let topics = &self.topics;
-                self.by_name
-                    .insert_unique(hash(name), index, |i| hash(&topics[*i as usize].name));
+                self.names.insert(name, index, named(&self.topics));
                 (
                     index,
                     Some(TopicId {
@@ -159,9 +160,7 @@ impl Topics {
 
     /// The topic of this name.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        self.by_name
-            .find(hash(name), |i| *self.topics[*i as usize].name == *name)
-            .copied()
+        self.names.find(name, named(&self.topics))
     }
 
     /// The topic of this id, if it has not been dropped since.
@@ -198,6 +197,12 @@ impl Topics {
         })
     }
 
+    /// The topics whose names come after this one, or all, ordered by name, byte by byte; some may
+    /// have no member.
+    pub(crate) fn after(&self, name: Option<&str>) -> impl Iterator<Item = u32> {
+        self.names.after(name, named(&self.topics))
+    }
+
     /// Drops the topics that have been without a member since `before`; each has to be unsubscribed.
     pub(crate) fn expire(&mut self, before: u64, mut dropped: impl FnMut(TopicId)) {
         while let Some((since, id)) = self.empty.front().copied() {
@@ -215,13 +220,9 @@ impl Topics {
             {
                 continue;
             }
-            let topic = self.topics.remove(id.index as usize);
-            if let Ok(entry) = self
-                .by_name
-                .find_entry(hash(&topic.name), |i| *i == id.index)
-            {
-                entry.remove();
-            }
+            let name = topic.name.clone();
+            self.names.remove(&name, named(&self.topics));
+            self.topics.remove(id.index as usize);
             dropped(id);
         }
     }

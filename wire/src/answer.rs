@@ -15,7 +15,8 @@ pub struct Answer {
     /// What went wrong, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<AnswerError>,
-    /// Of a command: how many clients it was applied to. Of a query: how many there are.
+    /// Of a command: how many clients it was applied to. Of `count` and `list`: how many clients the
+    /// target has, whatever a filter says. Of `uids` and `groups`: how many names stand in this page.
     #[serde(default)]
     pub count: u64,
     /// Of a list: this page.
@@ -28,6 +29,16 @@ pub struct Answer {
     /// Of a list: where the next page begins; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<ConnId>,
+    /// Of `uids` and `groups`: this page.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    pub names: Vec<NameCount>,
+    /// Of `uids` and `groups`: where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_name: Option<String>,
 }
 
 impl Answer {
@@ -40,6 +51,8 @@ impl Answer {
             count,
             clients: Vec::new(),
             next: None,
+            names: Vec::new(),
+            next_name: None,
         }
     }
 
@@ -52,6 +65,8 @@ impl Answer {
             count: 0,
             clients: Vec::new(),
             next: None,
+            names: Vec::new(),
+            next_name: None,
         }
     }
 }
@@ -92,6 +107,9 @@ pub struct ClientInfo {
         deserialize_with = "codec::bounded"
     )]
     pub groups: Vec<Group>,
+    /// It is in more groups than have room here: the query `groups` gives them all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more_groups: bool,
     /// Its address, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
@@ -100,4 +118,18 @@ pub struct ClientInfo {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+/// A uid or a group, and how many of the clients asked about have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameCount {
+    /// The uid or the group.
+    pub name: String,
+    /// How many of the target's clients at this gateway; at least one.
+    pub count: u64,
 }

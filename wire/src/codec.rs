@@ -67,6 +67,17 @@ pub(crate) fn decode_nested<T: DeserializeOwned>(
     }
 }
 
+/// The same, read by a seed.
+pub(crate) fn decode_seed<'de, S: serde::de::DeserializeSeed<'de>>(
+    seed: S,
+    bytes: &'de [u8],
+    depth: usize,
+) -> Result<S::Value, DecodeError> {
+    let mut reader = Reader::new(bytes, depth);
+    seed.deserialize(&mut reader)
+        .map_err(|e| DecodeError::Malformed(e.to_string()))
+}
+
 /// A list of at most [`MAX_ITEMS`]; one more is an error, not memory.
 pub(crate) fn bounded<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
 where

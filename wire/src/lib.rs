@@ -15,6 +15,7 @@ pub mod close;
 pub mod codec;
 pub mod dead;
 pub mod event;
+pub mod filter;
 pub mod id;
 pub mod micro;
 pub mod name;
@@ -27,16 +28,17 @@ pub mod token;
 
 pub use self::{
     ack::{Ack, AckMessage, AckStatus, SessionChange},
-    answer::{Answer, AnswerError, ClientInfo},
+    answer::{Answer, AnswerError, ClientInfo, NameCount},
     beat::{GatewayBeat, NodeState, ShardBeat, WorkerBeat},
     close::CloseCode,
     codec::{DecodeError, decode, encode, encode_into},
     dead::{Dead, DeadReason},
     event::{CloseEvent, ClosedBy, EventBatch, EventBatchView, EventKind, Handshake},
+    filter::{Filter, FilterError, Wanted},
     id::{ClientId, ConnId, GatewayId, IdError, ProcessId, WorkerId},
     name::{Group, NameError, Prefix, ServiceName, Uid},
     payload::Payload,
-    request::{Command, Fields, Query, Request, RequestError, RequestKind, TargetKind},
+    request::{Command, Fields, Names, Query, Request, RequestError, RequestKind, TargetKind},
     session::{Session, SessionError},
     subject::Subjects,
 };

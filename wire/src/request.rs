@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientId, CloseCode, ConnId, Group, Payload, Session, Uid, codec};
+use crate::{
+    ClientId, CloseCode, ConnId, Filter, Group, Payload, Session, Uid, codec, filter::few,
+};
 
 /// Longest close reason, in bytes (RFC 6455, section 5.5).
 pub const MAX_REASON: usize = 123;
@@ -90,11 +92,39 @@ pub enum Query {
     List {
         /// What is wanted of each.
         fields: Fields,
+        /// Which of them.
+        filter: Filter,
         /// Only those after this one: the `next` of the page before.
         after: Option<ConnId>,
         /// At most so many in the page; the gateway may give fewer.
         limit: u32,
     },
+    /// The distinct uids that they have, with the number of clients of each, in pages, ordered by
+    /// name.
+    Uids(Names),
+    /// The distinct groups that they are in, likewise.
+    Groups(Names),
+}
+
+/// Which names a query is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Only these, at most [`MAX_WHERE`](crate::filter::MAX_WHERE); all, if it is empty.
+    pub names: Vec<String>,
+    /// Only those after this one, byte by byte: the `next_name` of the page before.
+    pub after: Option<String>,
+    /// At most so many in the page; the gateway may give fewer.
+    pub limit: u32,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            after: None,
+            limit: DEFAULT_LIMIT,
+        }
+    }
 }
 
 /// What a list is to say of each client, beside its id.
@@ -194,6 +224,8 @@ enum Do {
 enum Ask {
     Count,
     List,
+    Uids,
+    Groups,
 }
 
 /// The flat map that requests and commands are on the wire.
@@ -227,8 +259,14 @@ struct Raw {
     session: Option<Session>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<Fields>,
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    filter: Option<Filter>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "few")]
+    names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<ConnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
 }
@@ -282,6 +320,13 @@ impl From<Command> for Raw {
 
 impl From<Query> for Raw {
     fn from(query: Query) -> Self {
+        let names = |ask, names: Names| Self {
+            ask: Some(ask),
+            names: names.names,
+            after_name: names.after,
+            limit: Some(names.limit),
+            ..Self::default()
+        };
         match query {
             Query::Count => Self {
                 ask: Some(Ask::Count),
@@ -289,15 +334,19 @@ impl From<Query> for Raw {
             },
             Query::List {
                 fields,
+                filter,
                 after,
                 limit,
             } => Self {
                 ask: Some(Ask::List),
                 fields: (fields != Fields::default()).then_some(fields),
+                filter: (!filter.is_empty()).then_some(filter),
                 after,
                 limit: Some(limit),
                 ..Self::default()
             },
+            Query::Uids(asked) => names(Ask::Uids, asked),
+            Query::Groups(asked) => names(Ask::Groups, asked),
         }
     }
 }
@@ -354,7 +403,7 @@ impl TryFrom<Raw> for Command {
     }
 }
 
-/// How many clients a page has if nobody says.
+/// How many clients or names a page has if nobody says.
 pub const DEFAULT_LIMIT: u32 = 1000;
 
 impl TryFrom<Raw> for Request {
@@ -362,14 +411,23 @@ impl TryFrom<Raw> for Request {
 
     fn try_from(mut raw: Raw) -> Result<Self, RequestError> {
         let (to, target, except) = (raw.to.take(), raw.target, std::mem::take(&mut raw.except));
+        let limit = raw.limit.unwrap_or(DEFAULT_LIMIT);
+        let names = Names {
+            names: std::mem::take(&mut raw.names),
+            after: raw.after_name.take(),
+            limit,
+        };
         let kind = match (raw.verb, raw.ask) {
             (Some(_), None) => RequestKind::Command(raw.try_into()?),
             (None, Some(Ask::Count)) => RequestKind::Query(Query::Count),
             (None, Some(Ask::List)) => RequestKind::Query(Query::List {
                 fields: raw.fields.unwrap_or_default(),
+                filter: raw.filter.unwrap_or_default(),
                 after: raw.after,
-                limit: raw.limit.unwrap_or(DEFAULT_LIMIT),
+                limit,
             }),
+            (None, Some(Ask::Uids)) => RequestKind::Query(Query::Uids(names)),
+            (None, Some(Ask::Groups)) => RequestKind::Query(Query::Groups(names)),
             _ => return Err(RequestError::NeitherOrBoth),
         };
         Ok(Self {

@@ -7,9 +7,15 @@ use std::{
 
 use bytes::Bytes;
 use ciborium::Value;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, DeserializeSeed},
+};
 
-use crate::codec::{self, DecodeError};
+use crate::{
+    codec::{self, DecodeError},
+    filter::Wanted,
+};
 
 /// Largest session, in encoded bytes.
 pub const MAX_SESSION: usize = 64 * 1024;
@@ -72,6 +78,19 @@ impl Session {
         Self::from_map(&self.to_map()?)
     }
 
+    /// Whether it has all these keys with these values. It looks through the bytes and keeps nothing
+    /// of them; what is no session has nothing.
+    #[must_use]
+    pub fn has(&self, wanted: &Wanted) -> bool {
+        if wanted.is_empty() {
+            return true;
+        }
+        if self.0.is_empty() {
+            return false;
+        }
+        codec::decode_seed(Compare(wanted), &self.0, MAX_SESSION_DEPTH).unwrap_or(false)
+    }
+
     /// Whether it has no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -109,6 +128,54 @@ impl Session {
             }
         }
         Self::from_map(&map)
+    }
+}
+
+/// Compares a session, while it is read, with what it must have.
+struct Compare<'a>(&'a Wanted);
+
+impl<'de> DeserializeSeed<'de> for Compare<'_> {
+    type Value = bool;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for Compare<'_> {
+    type Value = bool;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map with text keys")
+    }
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut found = 0;
+        while let Some(wanted) = map.next_key_seed(Place(self.0))? {
+            match wanted {
+                None => drop(map.next_value::<de::IgnoredAny>()?),
+                Some(wanted) => found += usize::from(map.next_value::<Value>()? == *wanted),
+            }
+        }
+        Ok(found == self.0.0.len())
+    }
+}
+
+/// Finds the value that is wanted for a key.
+struct Place<'a>(&'a Wanted);
+
+impl<'de, 'a> DeserializeSeed<'de> for Place<'a> {
+    type Value = Option<&'a Value>;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'a> de::Visitor<'_> for Place<'a> {
+    type Value = Option<&'a Value>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text key")
+    }
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        let wanted = self.0.0.iter().find(|(name, _)| name == key);
+        Ok(wanted.map(|(_, value)| value))
     }
 }
 

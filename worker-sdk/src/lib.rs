@@ -122,9 +122,15 @@
 //!
 //! # Queries
 //!
-//! [`Target::count`], [`is_online`](Target::is_online), [`clients`](Target::clients) and
-//! [`clients_with_sessions`](Target::clients_with_sessions) ask the gateways. The answer lists the
-//! gateways that did not give one, so you know whether it is complete.
+//! [`Target::count`], [`is_online`](Target::is_online), [`clients`](Target::clients),
+//! [`clients_with_sessions`](Target::clients_with_sessions), [`uids`](Target::uids),
+//! [`groups`](Target::groups) and [`session`](Target::session) ask the gateways. The answer lists
+//! the gateways that did not give one, so you know whether it is complete.
+//!
+//! [`Target::list`] reads clients one after the other, with what you choose to know of each and a
+//! [`Filter`]: as many as there are, a page of each gateway in memory.
+//! [`list_uids`](Target::list_uids) and [`list_groups`](Target::list_groups) do the same for names.
+//! [`Gateway::totals`] asks nobody: gateways say in their beats how much they have.
 //!
 //! # Timers
 //!
@@ -157,14 +163,18 @@ mod context;
 mod desk;
 mod error;
 mod events;
+mod filter;
 mod gateway;
 mod gatewayworker;
 mod handshake;
 mod intake;
 mod ledger;
 mod link;
+mod list;
 mod message;
+mod name_list;
 mod outbox;
+mod pages;
 mod presence;
 mod query;
 mod replies;
@@ -175,6 +185,7 @@ mod signal;
 mod target;
 pub mod testing;
 pub mod timer;
+mod totals;
 mod worker;
 
 pub use wire::{ClientId, ConnId, GatewayId, IdError, WorkerId};
@@ -184,10 +195,15 @@ pub use self::{
     close::{Close, Closed, ClosedBy},
     error::{BoxError, Error, ErrorKind, HandlerResult, Retry},
     events::Events,
+    filter::Filter,
     gateway::{Gateway, GatewayBuilder},
+    gatewayworker::ByName,
     handshake::Handshake,
+    list::{ClientEntry, ClientList, List, Listing},
     message::Message,
-    query::{ClientEntry, Count, Listing},
+    name_list::{NameEntry, NameList, NameListing},
+    query::Count,
     target::Target,
+    totals::{GatewayTotals, Totals},
     worker::{Worker, WorkerBuilder},
 };

@@ -11,7 +11,7 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout, timeout_at},
 };
-use wire::{GatewayId, Subjects, WorkerId};
+use wire::{GatewayId, ShardBeat, Subjects, WorkerId};
 
 use crate::{
     Error, ErrorKind, connect,
@@ -218,6 +218,14 @@ impl Link {
         })??;
         self.roster.ask_again(self).await?;
         Ok(self.roster.gateways())
+    }
+
+    /// What the gateways that are there said that they have.
+    pub(crate) fn shards(&self) -> Vec<ShardBeat> {
+        match &self.outbox {
+            Outbox::Memory(hub) => vec![hub.totals()],
+            Outbox::Nats(_) => self.roster.shards(),
+        }
     }
 
     /// When a question that is asked now has waited long enough.

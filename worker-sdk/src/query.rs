@@ -1,27 +1,20 @@
-//! Queries: who is there, and how many.
+//! Queries: how many there are, and how gateways are asked.
 //!
 //! One request goes out, and the roster says which gateways must answer it. The answer names those
 //! that did not.
 
 use std::{collections::HashSet, time::Duration};
 
-use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
-use wire::{
-    Answer, AnswerError, ClientId, ClientInfo, Command, ConnId, Fields, GatewayId, Query, Request,
-    RequestKind,
-};
+use wire::{Answer, AnswerError, ClientId, Command, GatewayId, Query, Request, RequestKind};
 
 use crate::{
     Error, ErrorKind, Target, context,
     link::Link,
     replies::{Call, Reply},
-    session::Codec,
     target::Whom,
 };
 
-/// How many clients a page of a list has at the most.
-const PAGE: u32 = 1000;
 /// The pause before a gateway that has lost NATS is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -33,28 +26,6 @@ pub struct Count {
     pub total: u64,
     /// Gateways that did not answer in time; empty if the total is complete.
     pub missing: Vec<GatewayId>,
-}
-
-/// The clients of a target, ordered by id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listing<S = ()> {
-    /// Those of the gateways that answered.
-    pub clients: Vec<ClientEntry<S>>,
-    /// Gateways that did not answer in time; empty if the list is complete.
-    pub missing: Vec<GatewayId>,
-}
-
-/// One client of a [`Listing`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ClientEntry<S = ()> {
-    /// The client.
-    pub id: ClientId,
-    /// The uid that is bound to it.
-    pub uid: Option<String>,
-    /// Its session, as it is at the gateway; `()` where it was not asked for.
-    pub session: S,
 }
 
 impl Target {
@@ -115,96 +86,6 @@ impl Target {
         }
     }
 
-    /// Who they are, with their uids.
-    pub async fn clients(&self) -> Result<Listing, Error> {
-        let fields = Fields {
-            uid: true,
-            ..Fields::default()
-        };
-        self.list(fields).await
-    }
-
-    /// Who they are, with their uids and sessions.
-    pub async fn clients_with_sessions<S>(&self) -> Result<Listing<S>, Error>
-    where
-        S: Serialize + DeserializeOwned + Default,
-    {
-        let fields = Fields {
-            uid: true,
-            session: true,
-            ..Fields::default()
-        };
-        self.list(fields).await
-    }
-
-    async fn list<S>(&self, fields: Fields) -> Result<Listing<S>, Error>
-    where
-        S: Serialize + DeserializeOwned + Default,
-    {
-        let page = |after| {
-            RequestKind::Query(Query::List {
-                fields,
-                after,
-                limit: PAGE,
-            })
-        };
-        let (answers, mut missing) = match self.whom()? {
-            Whom::Client(id) => {
-                let answer = self.ask_client(*id, page(None)).await?;
-                (Vec::from_iter(answer), Vec::new())
-            }
-            _ => self.survey(page(None)).await?,
-        };
-        let mut found: Vec<ClientInfo> = Vec::new();
-        for mut answer in answers {
-            loop {
-                found.append(&mut answer.clients);
-                let Some(next) = answer.next else { break };
-                match self.next_page(answer.gateway, page(Some(next)), next).await {
-                    Ok(Some(more)) => answer = more,
-                    // Gone, with the rest of its clients.
-                    Ok(None) => break,
-                    Err(error) if error.kind() == ErrorKind::Timeout => {
-                        missing.push(answer.gateway);
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        found.sort_by_key(|info| info.client);
-        let codec = Codec::<S>::new()?;
-        let clients = found
-            .into_iter()
-            .map(|info| {
-                Ok(ClientEntry {
-                    id: info.client,
-                    uid: info.uid.map(|uid| uid.to_string()),
-                    session: codec.decode(&info.session)?,
-                })
-            })
-            .collect::<Result<_, Error>>()?;
-        Ok(Listing { clients, missing })
-    }
-
-    async fn next_page(
-        &self,
-        gateway: GatewayId,
-        kind: RequestKind,
-        after: ConnId,
-    ) -> Result<Option<Answer>, Error> {
-        let link = self.gateway.link();
-        let request = self.request_elsewhere(kind)?;
-        let answer = Box::pin(one(link, link.subjects.gateway(gateway), &request)).await?;
-        match answer {
-            Some(answer) if answer.next.is_some_and(|next| next <= after) => Err(Error::new(
-                ErrorKind::Refused,
-                format!("gateway {gateway} gives the same page again"),
-            )),
-            answer => Ok(answer),
-        }
-    }
-
     /// Issues a command and waits for those who have such clients.
     pub(crate) async fn await_command(&self, command: Command) -> Result<u64, Error> {
         let link = self.gateway.link();
@@ -233,7 +114,11 @@ impl Target {
     }
 
     /// Asks the gateway of a client; `None` if that is gone.
-    async fn ask_client(&self, id: ClientId, kind: RequestKind) -> Result<Option<Answer>, Error> {
+    pub(crate) async fn ask_client(
+        &self,
+        id: ClientId,
+        kind: RequestKind,
+    ) -> Result<Option<Answer>, Error> {
         let (subject, request) = self.request(kind)?;
         let link = self.gateway.link();
         let ask = async {
@@ -325,7 +210,7 @@ async fn gather(
 }
 
 /// That a client is gone is an answer like any other: it is none.
-fn check(answer: Answer) -> Result<Answer, Error> {
+pub(crate) fn check(answer: Answer) -> Result<Answer, Error> {
     match answer.error {
         None => Ok(answer),
         Some(AnswerError::NoClient) => Ok(Answer::count(answer.gateway, 0)),

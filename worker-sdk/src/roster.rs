@@ -15,7 +15,7 @@ use tokio::{
     task::AbortHandle,
     time::Instant,
 };
-use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, beat};
+use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, ShardBeat, beat};
 
 use crate::{Error, link::Link};
 
@@ -45,7 +45,7 @@ struct Book {
 }
 
 struct Process {
-    gateways: Vec<GatewayId>,
+    shards: Vec<ShardBeat>,
     heard: Instant,
 }
 
@@ -138,8 +138,15 @@ impl Roster {
     /// The gateways that are there now.
     pub(crate) fn gateways(&self) -> Vec<GatewayId> {
         let book = lock(&self.book);
-        let known = book.processes.values().flat_map(|p| &p.gateways).copied();
+        let known = book.processes.values().flat_map(Process::gateways);
         book.fixed.into_iter().chain(known).collect()
+    }
+
+    /// What they said that they have.
+    pub(crate) fn shards(&self) -> Vec<ShardBeat> {
+        let book = lock(&self.book);
+        let shards = book.processes.values().flat_map(|p| &p.shards);
+        shards.cloned().collect()
     }
 
     /// Is told of each gateway that vanishes without a goodbye.
@@ -162,15 +169,20 @@ fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Process {
+    fn gateways(&self) -> impl Iterator<Item = GatewayId> {
+        self.shards.iter().map(|shard| shard.gateway)
+    }
+}
+
 impl Book {
     fn hear(&mut self, beat: &GatewayBeat, now: Instant) {
         if beat.state == NodeState::Leaving {
             self.processes.remove(&beat.process);
             return;
         }
-        let gateways = beat.shards.iter().map(|shard| shard.gateway).collect();
         let process = Process {
-            gateways,
+            shards: beat.shards.clone(),
             heard: now,
         };
         self.processes.insert(beat.process, process);
@@ -193,10 +205,11 @@ impl Book {
         self.processes.retain(|id, process| {
             let there = now.duration_since(process.heard) < GONE;
             if !there {
-                tracing::warn!(process = %id, gateways = ?process.gateways, "a gateway is gone without a goodbye");
-                for gateway in &process.gateways {
+                let gateways: Vec<_> = process.gateways().collect();
+                tracing::warn!(process = %id, ?gateways, "a gateway is gone without a goodbye");
+                for gateway in gateways {
                     // Nobody wants to know, or cannot keep up: see LOST.
-                    let _ = lost.as_ref().map(|lost| lost.try_send(*gateway));
+                    let _ = lost.as_ref().map(|lost| lost.try_send(gateway));
                 }
             }
             there

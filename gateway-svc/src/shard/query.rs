@@ -1,133 +1,115 @@
 //! Queries: what is asked about the clients of a target.
+//!
+//! The work that goes into an answer is bounded: a list comes in pages, and a page ends when it is
+//! full, or when enough was looked through. See [`MOST_STEPS`].
 
-use wire::{Answer, AnswerError, ClientInfo, ConnId, Fields, Query, Request, Session};
+mod clients;
+mod names;
+mod scope;
+#[cfg(test)]
+mod tests;
 
+use wire::{Answer, AnswerError, Query, Request, Session};
+
+use self::scope::{Scope, Whose};
 use super::{Shard, apply::Target};
-use crate::topics::Slot;
+use crate::{
+    hub::{Hub, TopicKind},
+    topics::Slot,
+};
 
 /// Largest page, in bytes of names and sessions; well below NATS's `max_payload` of 1 MiB.
 const MOST_PAGE: usize = 256 * 1024;
-/// Most clients in a page.
-const MOST_CLIENTS: u32 = 4096;
+/// Most clients or names in a page.
+const MOST_ITEMS: u32 = 4096;
+/// Most clients, or what takes as long, that are looked at for a page: some milliseconds, for which
+/// the shard does nothing else.
+const MOST_STEPS: usize = 16 * 1024;
+
+/// What there is to be asked about.
+struct Census<'a, F> {
+    gateway: wire::GatewayId,
+    hub: &'a Hub,
+    /// How many clients are open.
+    open: u64,
+    /// What is known of a client, if it is open.
+    facts: F,
+}
+
+/// What is known of a client, beside its place in the hub.
+#[derive(Clone, Copy)]
+struct Facts<'a> {
+    session: &'a Session,
+    version: u64,
+    remote: &'a str,
+}
 
 impl Shard {
     pub(super) fn query(&self, target: Target, request: &Request, query: &Query) -> Answer {
+        if matches!(query, Query::Count) {
+            return Answer::count(self.gateway, self.how_many(target, request));
+        }
+        if matches!(target, Target::Nobody) && request.to.is_none() {
+            return Answer::error(self.gateway, AnswerError::NoClient);
+        }
+        let census = Census {
+            gateway: self.gateway,
+            hub: &self.hub,
+            open: self.open,
+            facts: |slot: Slot| {
+                let client = self.clients[slot as usize].as_ref().filter(|c| c.open)?;
+                Some(Facts {
+                    session: &client.session,
+                    version: client.version,
+                    remote: &client.remote,
+                })
+            },
+        };
+        let whose = match target {
+            Target::All => Whose::Everybodys,
+            Target::Topic(kind, topic) => Whose::Of(kind, topic),
+            _ => Whose::these(self.slots(target, request)),
+        };
+        let mut scope = Scope::new(whose, self.left_out(request));
         match query {
-            Query::Count => {
-                let count = match target {
-                    Target::Topic(kind, topic) if request.except.is_empty() => {
-                        self.hub.topics(kind).len(topic)
-                    }
-                    Target::All if request.except.is_empty() => {
-                        usize::try_from(self.open).unwrap_or(usize::MAX)
-                    }
-                    _ => self.slots(target, request).len(),
-                };
-                Answer::count(self.gateway, count as u64)
-            }
-            Query::List { .. } if matches!(target, Target::Nobody) && request.to.is_none() => {
-                Answer::error(self.gateway, AnswerError::NoClient)
-            }
+            Query::Count => unreachable!("answered above"),
             Query::List {
                 fields,
+                filter,
                 after,
                 limit,
-            } => self.list(
-                self.slots(target, request),
-                *fields,
-                *after,
-                (*limit).clamp(1, MOST_CLIENTS),
-            ),
+            } => match scope.narrow(&self.hub, filter) {
+                Ok(()) => census.list(&scope, *fields, *after, limit_of(*limit)),
+                Err(_) => Answer::error(self.gateway, AnswerError::Malformed),
+            },
+            Query::Uids(names) => census.names(TopicKind::Uid, &scope, names),
+            Query::Groups(names) => census.names(TopicKind::Group, &scope, names),
         }
     }
 
-    /// A page of clients, ordered by connection id: an order that holds while clients come and go.
-    fn list(&self, slots: Vec<Slot>, fields: Fields, after: Option<ConnId>, limit: u32) -> Answer {
-        let mut answer = Answer::count(self.gateway, slots.len() as u64);
-        let mut rest: Vec<(ConnId, Slot)> = slots
-            .into_iter()
-            .map(|slot| (self.hub.conn(slot), slot))
-            .collect();
-        rest.retain(|(conn, _)| after.is_none_or(|after| *conn > after));
-        let mut more = keep_first(&mut rest, limit as usize);
-        let mut bytes = 0;
-        for (conn, slot) in rest {
-            if bytes > MOST_PAGE {
-                more = true;
-                break;
+    fn how_many(&self, target: Target, request: &Request) -> u64 {
+        match target {
+            Target::Topic(kind, topic) if request.except.is_empty() => {
+                self.hub.topics(kind).len(topic) as u64
             }
-            let info = self.info(slot, conn, fields);
-            bytes += 64
-                + info.session.as_bytes().len()
-                + info.uid.as_ref().map_or(0, |uid| uid.len())
-                + info
-                    .groups
-                    .iter()
-                    .map(|group| group.len() + 4)
-                    .sum::<usize>();
-            answer.clients.push(info);
+            Target::All if request.except.is_empty() => self.open,
+            _ => self.slots(target, request).len() as u64,
         }
-        if more {
-            answer.next = answer.clients.last().map(|c| c.client.conn);
-        }
-        answer
     }
 
-    fn info(&self, slot: Slot, conn: ConnId, fields: Fields) -> ClientInfo {
-        let client = self.clients[slot as usize].as_ref();
-        ClientInfo {
-            client: wire::ClientId {
-                gateway: self.gateway,
-                conn,
-            },
-            uid: if fields.uid { self.hub.uid(slot) } else { None },
-            session: client
-                .filter(|_| fields.session)
-                .map_or_else(Session::default, |c| c.session.clone()),
-            version: client.filter(|_| fields.session).map_or(0, |c| c.version),
-            groups: if fields.groups {
-                self.hub.groups_of(slot)
-            } else {
-                Vec::new()
-            },
-            remote: client
-                .filter(|_| fields.remote)
-                .map(|c| c.remote.to_string()),
-        }
+    fn left_out(&self, request: &Request) -> Vec<Slot> {
+        let ours = request
+            .except
+            .iter()
+            .filter(|id| id.gateway == self.gateway);
+        let open = ours.filter_map(|id| self.open_client(id.conn));
+        let mut slots: Vec<Slot> = open.collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 }
 
-/// Leaves the smallest `limit` items, in order, and says whether there were more. Only what is left
-/// is sorted, so that a page of a long list costs one pass over it.
-fn keep_first<T: Ord>(items: &mut Vec<T>, limit: usize) -> bool {
-    let more = items.len() > limit;
-    if more {
-        items.select_nth_unstable(limit);
-        items.truncate(limit);
-    }
-    items.sort_unstable();
-    more
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::seq::SliceRandom;
-
-    use super::keep_first;
-
-    #[test]
-    fn a_page_has_the_first_in_order_and_tells_whether_more_follow() {
-        for (len, limit, more) in [
-            (0, 1, false),
-            (1, 1, false),
-            (2, 1, true),
-            (4097, 4096, true),
-        ] {
-            let mut items: Vec<u32> = (0..len).collect();
-            items.shuffle(&mut rand::rng());
-            assert_eq!(keep_first(&mut items, limit), more, "{len} {limit}");
-            let first: Vec<u32> = (0..len).take(limit).collect();
-            assert_eq!(items, first);
-        }
-    }
+fn limit_of(asked: u32) -> usize {
+    asked.clamp(1, MOST_ITEMS) as usize
 }

@@ -6,8 +6,8 @@ use ciborium::Value;
 use data_encoding::HEXLOWER;
 use wire::{
     AckStatus, AnswerError, ClientId, CloseCode, ConnId, DeadReason, EventKind, GatewayId,
-    NodeState, ProcessId, Subjects, TargetKind, WorkerId, beat, codec, micro, name, request,
-    session, subject, token,
+    NodeState, ProcessId, Subjects, TargetKind, WorkerId, beat, codec, filter, micro, name,
+    request, session, subject, token,
 };
 
 use crate::{
@@ -457,6 +457,8 @@ fn limits_are_on_the_page() {
         limit("token::MAX_TOKEN", token::MAX_TOKEN as u64),
         limit("request::MAX_REASON", request::MAX_REASON as u64),
         limit("request::DEFAULT_LIMIT", u64::from(request::DEFAULT_LIMIT)),
+        limit("filter::MAX_WHERE", filter::MAX_WHERE as u64),
+        limit("filter::MAX_WHERE_KEYS", filter::MAX_WHERE_KEYS as u64),
         limit("session::MAX_SESSION", session::MAX_SESSION as u64),
         limit(
             "session::MAX_SESSION_DEPTH",
@@ -540,7 +542,9 @@ fn fields_are_on_the_page() {
     fields("### Dead letter", "dead", &[]);
     fields("### Request", "request", &[]);
     fields("### Fields", "request", &["fields"]);
+    fields("### Filter", "request", &["where"]);
     fields("### Answer", "answer", &[]);
+    fields("### Name count", "answer", &["names"]);
     fields("### Client info", "answer", &["clients"]);
     fields("### Gateway beat", "gateway_beat", &[]);
     fields("### Shard beat", "gateway_beat", &["shards"]);

@@ -180,13 +180,19 @@ fn requests_are_read_and_written_as_ever() {
         "update_session",
         "send_to_group_except",
         "list_group_next_page",
+        "list_where",
+        "groups_named_next_page",
     ];
     check("request", &samples::requests(), &odd);
 }
 
 #[test]
 fn answers_are_read_and_written_as_ever() {
-    check("answer", &samples::answers(), &["no_client", "page"]);
+    check(
+        "answer",
+        &samples::answers(),
+        &["no_client", "page", "names"],
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use wire::{
     Answer, CloseCode, Command, EventBatch, Payload, Request, Session, SessionChange,
     codec::{MAX_ENVELOPE, MAX_ITEMS},
+    filter::{MAX_WHERE, MAX_WHERE_KEYS},
     name::MAX_NAME,
     request::MAX_REASON,
     session::{MAX_SESSION, MAX_SESSION_DEPTH, SessionError},
@@ -143,6 +144,53 @@ fn a_session_has_a_deepest() {
         nested(MAX_SESSION_DEPTH + 1),
         Err(SessionError::TooDeep)
     ));
+}
+
+#[test]
+fn a_filter_has_a_largest() {
+    let texts = |n: usize| Value::Array(vec!["x".into(); n]);
+    let list = |filter| map(&[("ask", "list".into()), ("where", filter)]);
+    for field in ["uids", "groups"] {
+        let of = |n| list(map(&[(field, texts(n))]));
+        assert!(decodes::<Request>(&of(MAX_WHERE)), "{field}");
+        assert!(!decodes::<Request>(&of(MAX_WHERE + 1)), "{field}");
+    }
+    for ask in ["uids", "groups"] {
+        let of = |n| map(&[("ask", ask.into()), ("names", texts(n))]);
+        assert!(decodes::<Request>(&of(MAX_WHERE)), "{ask}");
+        assert!(!decodes::<Request>(&of(MAX_WHERE + 1)), "{ask}");
+    }
+    let keys = |n: usize| {
+        let map: Value = Value::Map(
+            (0..n)
+                .map(|n| (n.to_string().into(), true.into()))
+                .collect(),
+        );
+        list(self::map(&[("session", wire::encode(&map).into())]))
+    };
+    assert!(decodes::<Request>(&keys(MAX_WHERE_KEYS)));
+    assert!(!decodes::<Request>(&keys(MAX_WHERE_KEYS + 1)));
+}
+
+#[test]
+fn a_filter_compares_scalars_only() {
+    let of = |value: Value| {
+        let session = wire::encode(&map(&[("k", value)]));
+        let filter = map(&[("session", session.into())]);
+        decodes::<Request>(&map(&[("ask", "list".into()), ("where", filter)]))
+    };
+    for scalar in [
+        Value::Null,
+        true.into(),
+        1.into(),
+        (-0.5).into(),
+        "x".into(),
+    ] {
+        assert!(of(scalar.clone()), "{scalar:?}");
+    }
+    assert!(of(Value::Bytes(vec![0])));
+    assert!(!of(Value::Array(vec![])));
+    assert!(!of(Value::Map(vec![])));
 }
 
 #[test]

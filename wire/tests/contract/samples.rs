@@ -5,9 +5,9 @@
 use ciborium::Value;
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy,
-    Command, ConnId, Dead, DeadReason, EventBatch, Fields, GatewayBeat, GatewayId, Group,
-    Handshake, NodeState, Payload, ProcessId, Query, Request, ServiceName, Session, SessionChange,
-    ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, session::SessionMap,
+    Command, ConnId, Dead, DeadReason, EventBatch, Fields, Filter, GatewayBeat, GatewayId, Group,
+    Handshake, NameCount, Names, NodeState, Payload, ProcessId, Query, Request, ServiceName,
+    Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, session::SessionMap,
 };
 
 /// A value and the name under which its bytes are frozen.
@@ -340,8 +340,17 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
     let list = |fields, after, limit| {
         Request::query(Query::List {
             fields,
+            filter: Filter::default(),
             after,
             limit,
+        })
+    };
+    let list_where = |filter| {
+        Request::query(Query::List {
+            fields: Fields::default(),
+            filter,
+            after: None,
+            limit: 1000,
         })
     };
     let about = |target, to: Option<&str>, request: Request| Request {
@@ -386,17 +395,79 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
                 list(everything, Some(conn()), 100),
             ),
         ),
+        (
+            "list_where",
+            about(
+                TargetKind::All,
+                None,
+                list_where(Filter {
+                    uids: Some(vec![uid("42"), uid("a.b *>")]),
+                    groups: Some(vec![group("lobby")]),
+                    bound: Some(true),
+                    session: alice(),
+                }),
+            ),
+        ),
+        (
+            "list_where_nobody",
+            list_where(Filter {
+                uids: Some(vec![]),
+                bound: Some(false),
+                ..Filter::default()
+            }),
+        ),
+        ("uids", Request::query(Query::Uids(Names::default()))),
+        (
+            "uids_of_group_next_page",
+            about(
+                TargetKind::Group,
+                Some("lobby"),
+                Request::query(Query::Uids(Names {
+                    after: Some("a.b *>".to_owned()),
+                    limit: 100,
+                    ..Names::default()
+                })),
+            ),
+        ),
+        (
+            "uids_named",
+            about(
+                TargetKind::All,
+                None,
+                Request::query(Query::Uids(Names {
+                    names: vec!["42".to_owned(), "43".to_owned()],
+                    ..Names::default()
+                })),
+            ),
+        ),
+        (
+            "groups_named_next_page",
+            about(
+                TargetKind::All,
+                None,
+                Request::query(Query::Groups(Names {
+                    names: vec!["lobby".to_owned()],
+                    after: Some("a".to_owned()),
+                    limit: 1,
+                })),
+            ),
+        ),
     ]);
     all
 }
 
 pub(crate) fn answers() -> Vec<Sample<Answer>> {
+    let named = |name: &str, count| NameCount {
+        name: name.to_owned(),
+        count,
+    };
     let bare = ClientInfo {
         client: client(),
         uid: None,
         session: Session::default(),
         version: 0,
         groups: vec![],
+        more_groups: false,
         remote: None,
     };
     let full = ClientInfo {
@@ -408,6 +479,7 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
         session: alice(),
         version: 7,
         groups: vec![group("lobby"), group("a.b *>")],
+        more_groups: false,
         remote: Some("[2001:db8::1]:51234".to_owned()),
     };
     vec![
@@ -423,6 +495,31 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
             Answer::error(gateway(), AnswerError::SessionTooLarge),
         ),
         ("other", Answer::error(gateway(), AnswerError::Other)),
+        (
+            "page_empty",
+            Answer {
+                next: Some(conn()),
+                ..Answer::count(gateway(), 100_000)
+            },
+        ),
+        (
+            "names",
+            Answer {
+                names: vec![named("a.b *>", 1), named("lobby", 70_000)],
+                next_name: Some("lobby".to_owned()),
+                ..Answer::count(gateway(), 2)
+            },
+        ),
+        (
+            "page_more_groups",
+            Answer {
+                clients: vec![ClientInfo {
+                    more_groups: true,
+                    ..full.clone()
+                }],
+                ..Answer::count(gateway(), 1)
+            },
+        ),
         (
             "page",
             Answer {

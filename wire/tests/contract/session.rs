@@ -2,7 +2,7 @@
 
 use ciborium::Value;
 use proptest::prelude::*;
-use wire::{Request, Session, session::SessionMap};
+use wire::{Filter, Request, Session, session::SessionMap};
 
 use crate::{
     samples::{map, session},
@@ -25,6 +25,45 @@ fn list(items: &[i64]) -> Value {
 fn merged(old: &[(&str, Value)], new: &[(&str, Value)]) -> SessionMap {
     let merged = session(old).merged(&session(new)).expect("small");
     merged.to_map().expect("our own bytes")
+}
+
+#[test]
+fn a_session_is_compared_key_by_key() {
+    let mine = session(&[
+        ("name", "alice".into()),
+        ("room", Value::Null),
+        ("score", 3.into()),
+        ("deep", object(&[("name", "bob".into())])),
+        ("vip", true.into()),
+    ]);
+    let has = |session: &Session, wanted: &[(&str, Value)]| {
+        let filter = Filter {
+            session: self::session(wanted),
+            ..Filter::default()
+        };
+        session.has(&filter.wanted().expect("scalars"))
+    };
+    assert!(has(&mine, &[]));
+    assert!(has(&Session::default(), &[]));
+    assert!(has(&mine, &[("name", "alice".into())]));
+    assert!(has(&mine, &[("vip", true.into()), ("score", 3.into())]));
+    assert!(has(&mine, &[("room", Value::Null)]));
+    for (key, value) in [
+        ("name", "bob".into()),
+        ("name", Value::Null),
+        ("nick", "alice".into()),
+        ("nick", Value::Null),
+        ("score", 3.0.into()),
+        ("score", "3".into()),
+        ("deep", "bob".into()),
+    ] {
+        assert!(!has(&mine, &[(key, value)]), "{key}");
+    }
+    assert!(!has(
+        &mine,
+        &[("name", "alice".into()), ("vip", false.into())]
+    ));
+    assert!(!has(&Session::default(), &[("name", "alice".into())]));
 }
 
 #[test]

@@ -4,10 +4,10 @@ use ciborium::Value;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseCode, CloseEvent,
-    ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, GatewayBeat,
-    GatewayId, Group, Handshake, NodeState, Payload, ProcessId, Query, Request, RequestKind,
-    ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId,
-    name::MAX_NAME, request::MAX_REASON, session::SessionMap,
+    ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, Filter,
+    GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Payload, ProcessId,
+    Query, Request, RequestKind, ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid,
+    WorkerBeat, WorkerId, name::MAX_NAME, request::MAX_REASON, session::SessionMap,
 };
 
 fn cut(text: &str, max: usize) -> &str {
@@ -218,20 +218,69 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// A value that a session may be compared with.
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e9..1e9_f64).prop_map(Value::from),
+        text().prop_map(Value::from),
+        vec(any::<u8>(), 0..20).prop_map(Value::from),
+    ]
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let keys = proptest::collection::btree_map("[a-c]{1,2}", scalar(), 0..4);
+    let session = keys.prop_map(|map| Session::from_map(&map).expect("small and flat"));
+    (
+        option::of(vec(uid(), 0..3)),
+        option::of(vec(group(), 0..3)),
+        option::of(any::<bool>()),
+        session,
+    )
+        .prop_map(|(uids, groups, bound, session)| Filter {
+            uids,
+            groups,
+            bound,
+            session,
+        })
+}
+
+fn names() -> impl Strategy<Value = Names> {
+    (vec(name(), 0..3), option::of(name()), any::<u32>()).prop_map(|(names, after, limit)| Names {
+        names,
+        after,
+        limit,
+    })
+}
+
 fn query() -> impl Strategy<Value = Query> {
-    let list = (any::<[bool; 4]>(), option::of(conn()), any::<u32>()).prop_map(
-        |([uid, session, groups, remote], after, limit)| Query::List {
-            fields: Fields {
-                uid,
-                session,
-                groups,
-                remote,
+    let list = (
+        any::<[bool; 4]>(),
+        filter(),
+        option::of(conn()),
+        any::<u32>(),
+    )
+        .prop_map(
+            |([uid, session, groups, remote], filter, after, limit)| Query::List {
+                fields: Fields {
+                    uid,
+                    session,
+                    groups,
+                    remote,
+                },
+                filter,
+                after,
+                limit,
             },
-            after,
-            limit,
-        },
-    );
-    prop_oneof![Just(Query::Count), list]
+        );
+    prop_oneof![
+        Just(Query::Count),
+        list,
+        names().prop_map(Query::Uids),
+        names().prop_map(Query::Groups),
+    ]
 }
 
 pub(crate) fn request() -> impl Strategy<Value = Request> {
@@ -302,30 +351,42 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         AnswerError::Other,
     ];
     let of_client = (option::of(uid()), session(), any::<u64>());
-    let info = (client(), of_client, vec(group(), 0..3), option::of(text())).prop_map(
-        |(client, (uid, session, version), groups, remote)| ClientInfo {
+    let of_groups = (vec(group(), 0..3), any::<bool>());
+    let info = (client(), of_client, of_groups, option::of(text())).prop_map(
+        |(client, (uid, session, version), (groups, more_groups), remote)| ClientInfo {
             client,
             uid,
             session,
             version,
             groups,
+            more_groups,
             remote,
         },
     );
-    let page = (vec(info, 0..4), option::of(conn()));
+    let named = (name(), any::<u64>()).prop_map(|(name, count)| NameCount { name, count });
+    let page = (
+        vec(info, 0..4),
+        option::of(conn()),
+        vec(named, 0..4),
+        option::of(name()),
+    );
     (
         gateway(),
         option::of(select(errors.to_vec())),
         any::<u64>(),
         page,
     )
-        .prop_map(|(gateway, error, count, (clients, next))| Answer {
-            gateway,
-            error,
-            count,
-            clients,
-            next,
-        })
+        .prop_map(
+            |(gateway, error, count, (clients, next, names, next_name))| Answer {
+                gateway,
+                error,
+                count,
+                clients,
+                next,
+                names,
+                next_name,
+            },
+        )
 }
 
 fn state() -> impl Strategy<Value = NodeState> {

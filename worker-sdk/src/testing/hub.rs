@@ -9,8 +9,9 @@ use std::{
 
 use wire::{
     Ack, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy, Command,
-    ConnId, GatewayId, Group, Payload, Query, Request, RequestKind, Session, Subjects, TargetKind,
-    Uid, request::RequestError, token,
+    ConnId, Fields, Filter, GatewayId, Group, NameCount, Names, Payload, Query, Request,
+    RequestKind, Session, ShardBeat, Subjects, TargetKind, Uid, Wanted, request::RequestError,
+    token,
 };
 
 use crate::{Close, Message, outbox::Letter, replies::Replies};
@@ -152,35 +153,74 @@ impl Hub {
             }
             RequestKind::Query(Query::List {
                 fields,
+                filter,
                 after,
                 limit,
             }) => {
-                let mut rest = meant.filter(|conn| after.is_none_or(|after| *conn > after));
+                let Ok(wanted) = filter.wanted() else {
+                    return Some(Answer::error(self.gateway, AnswerError::Malformed));
+                };
+                let meant: Vec<ConnId> = meant.collect();
+                let count = meant.len() as u64;
+                let rest = meant.into_iter();
+                let mut rest = rest.filter(|conn| {
+                    after.is_none_or(|after| *conn > after) && clients[conn].fits(filter, &wanted)
+                });
                 let page: Vec<ConnId> = rest.by_ref().take(*limit as usize).collect();
                 let next = rest.next().and(page.last().copied());
-                let infos = page.iter().map(|conn| {
-                    let seat = &clients[conn];
-                    ClientInfo {
-                        client: self.id(*conn),
-                        uid: seat.uid.clone().filter(|_| fields.uid),
-                        session: match fields.session {
-                            true => seat.session.clone(),
-                            false => Session::default(),
-                        },
-                        version: if fields.session { seat.version } else { 0 },
-                        groups: match fields.groups {
-                            true => seat.groups.iter().cloned().collect(),
-                            false => Vec::new(),
-                        },
-                        remote: fields.remote.then(|| super::harness::REMOTE.to_owned()),
-                    }
-                });
+                let infos = page
+                    .iter()
+                    .map(|conn| clients[conn].info(self.id(*conn), *fields));
                 Some(Answer {
                     clients: infos.collect(),
                     next,
-                    ..Answer::count(self.gateway, page.len() as u64)
+                    ..Answer::count(self.gateway, count)
                 })
             }
+            RequestKind::Query(Query::Uids(names)) => {
+                let uids = meant.filter_map(|conn| clients[&conn].uid.as_deref());
+                Some(self.names(uids, names))
+            }
+            RequestKind::Query(Query::Groups(names)) => {
+                let groups = meant.flat_map(|conn| clients[&conn].groups.iter().map(|g| &**g));
+                Some(self.names(groups, names))
+            }
+        }
+    }
+
+    fn names<'a>(&self, all: impl Iterator<Item = &'a str>, asked: &Names) -> Answer {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for name in all {
+            let wanted = asked.names.is_empty() || asked.names.iter().any(|n| n == name);
+            if wanted && asked.after.as_deref().is_none_or(|after| name > after) {
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        let mut rest = counts.into_iter().map(|(name, count)| NameCount {
+            name: name.to_owned(),
+            count,
+        });
+        let page: Vec<NameCount> = rest.by_ref().take(asked.limit as usize).collect();
+        let last = page.last().map(|last| last.name.clone());
+        let count = page.len() as u64;
+        Answer {
+            names: page,
+            next_name: rest.next().and(last),
+            ..Answer::count(self.gateway, count)
+        }
+    }
+
+    /// What a gateway's beat would say.
+    pub(crate) fn totals(&self) -> ShardBeat {
+        let clients = self.lock();
+        let there = || clients.values().filter(|seat| seat.is_there());
+        let uids: BTreeSet<_> = there().filter_map(|seat| seat.uid.as_ref()).collect();
+        let groups: BTreeSet<_> = there().flat_map(|seat| &seat.groups).collect();
+        ShardBeat {
+            gateway: self.gateway,
+            clients: there().count() as u64,
+            uids: uids.len() as u64,
+            groups: groups.len() as u64,
         }
     }
 
@@ -230,6 +270,35 @@ impl Seat {
     /// Whether commands still reach it.
     pub(crate) fn is_there(&self) -> bool {
         self.closing.is_none() && !self.gone
+    }
+
+    fn fits(&self, filter: &Filter, wanted: &Wanted) -> bool {
+        let has_uid = |uids: &Vec<Uid>| self.uid.as_ref().is_some_and(|uid| uids.contains(uid));
+        filter.uids.as_ref().is_none_or(has_uid)
+            && filter
+                .groups
+                .as_ref()
+                .is_none_or(|groups| groups.iter().any(|group| self.groups.contains(group)))
+            && filter.bound.is_none_or(|bound| bound == self.uid.is_some())
+            && self.session.has(wanted)
+    }
+
+    fn info(&self, client: ClientId, fields: Fields) -> ClientInfo {
+        ClientInfo {
+            client,
+            uid: self.uid.clone().filter(|_| fields.uid),
+            session: match fields.session {
+                true => self.session.clone(),
+                false => Session::default(),
+            },
+            version: if fields.session { self.version } else { 0 },
+            groups: match fields.groups {
+                true => self.groups.iter().cloned().collect(),
+                false => Vec::new(),
+            },
+            more_groups: false,
+            remote: fields.remote.then(|| super::harness::REMOTE.to_owned()),
+        }
     }
 
     fn keep(&mut self, session: Session) {

@@ -343,6 +343,57 @@ async fn queries_answer_for_every_target() {
 }
 
 #[tokio::test]
+async fn lists_names_sessions_and_totals_are_those_of_the_harness() {
+    let (mut app, ids) = five().await;
+    app.disconnect(ids[4]).await;
+    let gateway = app.gateway();
+    gateway
+        .client(ids[3])
+        .set_session(&Free::from([("name".into(), 7.into())]))
+        .unwrap();
+    let names = |listing: crate::NameListing| -> Vec<(String, u64)> {
+        let names = listing.names.into_iter();
+        names.map(|entry| (entry.name, entry.clients)).collect()
+    };
+    let groups = names(gateway.all().groups().await.unwrap());
+    let of_one = gateway.groups_by_client_id(ids[0]).await.unwrap();
+    let uids = names(gateway.all_uids().await.unwrap());
+    assert_eq!(groups.iter().map(|g| &g.0).collect::<Vec<_>>(), ["g"]);
+    assert_eq!(
+        (of_one, &uids[..]),
+        (vec!["g".into()], &[("u".into(), 2)][..])
+    );
+    let totals = gateway.totals().await.unwrap();
+    assert_eq!((totals.clients, totals.uids, totals.groups), (4, 1, 1));
+
+    let session = gateway.session::<Person>(ids[0]).await.unwrap();
+    assert_eq!(session.unwrap().name, "somebody");
+    assert_eq!(gateway.session::<Person>(ids[4]).await.unwrap(), None);
+    let error = gateway.session::<Person>(ids[3]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Session, "7 is no name");
+    let error = gateway.all().session::<Person>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "one client has one");
+
+    let only = crate::Filter::new()
+        .without_uid()
+        .session("name", "somebody");
+    let list = gateway.all().list().groups().remote().filter(only);
+    let listing = list.collect().await.unwrap();
+    let [entry] = &listing.clients[..] else {
+        panic!("one is a somebody without a uid: {listing:?}")
+    };
+    assert_eq!(
+        (entry.id, &entry.groups[..]),
+        (ids[0], &["g".to_owned()][..])
+    );
+    assert!(entry.remote.is_some());
+    let online = gateway.are_uids_online(["u", "v"]).await.unwrap().names;
+    assert!(online["u"] && !online["v"]);
+    let counts = gateway.client_counts_by_groups(["g", "h"]).await.unwrap();
+    assert_eq!((counts.names["g"], counts.names["h"]), (2, 0));
+}
+
+#[tokio::test]
 async fn a_long_list_comes_whole_from_its_pages() {
     struct Quiet;
     impl Events for Quiet {

@@ -6,6 +6,7 @@
 mod connecting;
 mod fake;
 mod handling;
+mod lists;
 mod presence;
 mod queries;
 mod stopping;
