@@ -26,7 +26,10 @@ use wire::Prefix;
 
 use self::complaint::complaint;
 use crate::{
-    Protocols, link::client_config, listen::ListenUrl, nats_auth::Credentials, nats_auth::ServerUrl,
+    Protocols,
+    link::client_config,
+    listen::{Listen, ListenUrl},
+    nats_auth::{Credentials, ServerUrl},
 };
 
 /// Holds clients' connections and takes them to workers over NATS.
@@ -199,7 +202,7 @@ type TimeOrOff = Option<Duration>;
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is the option of its name")]
 pub struct Config {
-    pub listen: Vec<ListenUrl>,
+    pub(crate) listen: Vec<Listen>,
     pub protocols: Protocols,
     pub nats: Vec<ServerUrl>,
     pub credentials: Credentials,
@@ -321,14 +324,10 @@ impl Options {
         if self.listen.is_empty() {
             return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
         }
-        for url in &self.listen {
-            if protocols.find(&url.protocol).is_none() {
-                return Err(format!(
-                    "--listen (GATEBUS_LISTEN) {url}: protocol `{}` is not known; known: {}",
-                    url.protocol,
-                    protocols.names()
-                ));
-            }
+        let mut listen = Vec::new();
+        for url in self.listen {
+            let name = format!("--listen (GATEBUS_LISTEN) {url}");
+            listen.push(Listen::check(url, &protocols).map_err(|e| format!("{name}: {e}"))?);
         }
         if self.max_message > MOST_MESSAGE {
             let most = MOST_MESSAGE / 1024;
@@ -353,7 +352,7 @@ impl Options {
             .saturating_sub(OTHER_DESCRIPTORS + u64::from(shards) * 8)
             .max(1);
         Ok(Config {
-            listen: self.listen,
+            listen,
             protocols,
             nats: self.nats,
             credentials,

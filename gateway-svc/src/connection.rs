@@ -5,19 +5,12 @@
 //! the task. So an idle connection is this struct, and no buffer at all.
 
 use std::{
-    io::{self, IoSlice},
-    net::Shutdown,
+    io,
     ops::ControlFlow,
-    pin::Pin,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
-use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::TcpStream,
-};
 use wire::{CloseCode, Payload};
 
 use crate::{
@@ -25,6 +18,7 @@ use crate::{
     dispatch::Millis,
     intake::Intake,
     mailbox::{Full, Mailbox},
+    stream::Stream,
 };
 
 /// How long a closing connection may take: without a byte of progress, and at all.
@@ -74,7 +68,7 @@ enum Phase {
 
 /// The socket and its state.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     mailbox: Mailbox,
     /// Read from the socket, and not decoded while the client's events wait.
     intake: Intake,
@@ -94,7 +88,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Takes over a socket that shook hands, with what was read beyond that.
-    pub(crate) fn new(stream: TcpStream, beyond: BytesMut, now: Millis) -> Self {
+    pub(crate) fn new(stream: Stream, beyond: BytesMut, now: Millis) -> Self {
         Self {
             stream,
             mailbox: Mailbox::default(),
@@ -172,7 +166,7 @@ impl Connection {
 
     /// Whether something waits to be written.
     pub(crate) fn has_mail(&self) -> bool {
-        !self.mailbox.is_empty()
+        !self.mailbox.is_empty() || !self.stream.is_flushed()
     }
 
     /// Gives back what an idle connection need not hold.
@@ -193,25 +187,32 @@ impl Connection {
     }
 
     fn write(&mut self, now: Millis) -> io::Result<()> {
-        let stream = &self.stream;
-        let all = self
-            .mailbox
-            .write_to(|slices: &[IoSlice<'_>]| match slices {
-                [one] => stream.try_write(one),
-                many => stream.try_write_vectored(many),
-            })?;
+        let stream = &mut self.stream;
+        let all = stream.try_flush()?
+            && self.mailbox.write_to(|slices| stream.try_write(slices))?
+            && stream.is_flushed();
         self.blocked = !all;
         if let Phase::Closing { since, shut, .. } = &mut self.phase {
             // it took something, so it is still there
             *since = now;
-            if all && !std::mem::replace(shut, true) {
-                SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+            if all && !*shut {
+                *shut = stream.try_shut_down()?;
+                self.blocked = !*shut;
             }
         }
         if self.blocked {
             self.wake();
         }
         Ok(())
+    }
+
+    /// The client says nothing any more, and hears no more after this: what waits is tried once, and
+    /// then we end it too.
+    pub(crate) fn bow(&mut self, now: Millis) {
+        self.flush(now);
+        if !self.deaf && !self.blocked {
+            let _ = self.stream.try_shut_down();
+        }
     }
 
     /// The task's turn: writes if the socket was blocked, reads if it may.
@@ -240,11 +241,9 @@ impl Connection {
             return Poll::Pending;
         }
         while !self.paused {
-            let mut buf = ReadBuf::new(reading.scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+            match self.stream.poll_read(cx, reading.scratch) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    let read = buf.filled().len();
+                Poll::Ready(Ok(read @ 1..)) => {
                     let _ = take(Input::Life);
                     // a client that we are done with may say what it wants
                     if !self.is_open() {

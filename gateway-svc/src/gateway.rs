@@ -15,10 +15,11 @@ use crate::{
     admin,
     config::Config,
     link::{Dialer, Talk},
-    listen::ListenUrl,
-    metrics::Metrics,
+    listen::{Listen, ListenUrl},
+    metrics::{CertificateMetrics, Metrics},
     process::Process,
     shard::{self, Listener, ShardParts},
+    tls::{self, Certificate},
 };
 
 /// Connections that the kernel holds for a listener before they are accepted.
@@ -39,19 +40,17 @@ impl Gateway {
         let admin = admin::bind(config.admin)
             .with_context(|| format!("cannot open --admin {}", config.admin))?;
         let mut shards: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
-        for url in &config.listen {
+        for listen in &config.listen {
             // every shard has a socket of its own, and the kernel shares the clients out
-            let mut url = url.clone();
-            let codec = config.protocols.find(&url.protocol);
-            let codec = codec.with_context(|| format!("--listen {url}: not a known protocol"))?;
-            vacant(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
+            let mut listen = listen.clone();
+            vacant(listen.url.addr)
+                .with_context(|| format!("cannot open --listen {}", listen.url))?;
             for shard in &mut shards {
-                let socket =
-                    listen(url.addr).with_context(|| format!("cannot open --listen {url}"))?;
-                url.addr = socket.local_addr()?;
+                let socket = open(listen.url.addr)
+                    .with_context(|| format!("cannot open --listen {}", listen.url))?;
+                listen.url.addr = socket.local_addr()?;
                 shard.push(Listener {
-                    url: url.clone(),
-                    codec,
+                    listen: listen.clone(),
                     socket,
                 });
             }
@@ -66,9 +65,26 @@ impl Gateway {
     /// The listeners, with the ports that were chosen for those that asked for port 0.
     #[must_use]
     pub fn listeners(&self) -> Vec<ListenUrl> {
-        self.shards
-            .first()
-            .map_or_else(Vec::new, |l| l.iter().map(|l| l.url.clone()).collect())
+        self.shards.first().map_or_else(Vec::new, |l| {
+            l.iter().map(|l| l.listen.url.clone()).collect()
+        })
+    }
+
+    /// The listeners' certificates, each with its listener's name for log and metrics.
+    fn certificates(
+        &self,
+        metrics: &Metrics,
+    ) -> Vec<(Arc<Certificate>, String, CertificateMetrics)> {
+        let of = |Listen {
+                      url, certificate, ..
+                  }: &Listen| {
+            let certificate = certificate.clone()?;
+            let name = format!("{}://{}", url.protocol, url.addr);
+            let metrics = metrics.certificate(&name);
+            Some((certificate, name, metrics))
+        };
+        let listeners = self.shards.first().into_iter().flatten();
+        listeners.filter_map(|l| of(&l.listen)).collect()
     }
 
     /// The admin port's address.
@@ -89,6 +105,7 @@ impl Gateway {
             .iter()
             .map(|_| Arc::new(Notify::new()))
             .collect();
+        let watching = tokio::spawn(tls::watch(self.certificates(&metrics)));
         let mut ended = Vec::new();
         for ((number, listeners), drain) in (0..).zip(self.shards).zip(&drain) {
             let parts = ShardParts {
@@ -122,6 +139,7 @@ impl Gateway {
             }
         };
         ready.abort();
+        watching.abort();
         admin.abort();
         info!("ended");
         outcome
@@ -157,15 +175,24 @@ async fn all(shards: Vec<oneshot::Receiver<Result<()>>>) -> Result<()> {
     Ok(())
 }
 
+/// A socket for this address; `[::]` is all of this host's, IPv4 too, whatever the system is set to.
+fn socket(addr: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
 /// Whether nobody listens there: sockets that share a port would not notice another process.
 fn vacant(addr: SocketAddr) -> std::io::Result<()> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket(addr)?;
     socket.set_reuse_address(true)?;
     socket.bind(&addr.into())
 }
 
-fn listen(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+fn open(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = socket(addr)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;

@@ -14,10 +14,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use ipnet::IpNet;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::form_urlencoded;
 use wire::Handshake;
@@ -104,13 +101,14 @@ pub(crate) enum HandshakeError {
 
 /// Shakes hands. A visitor that is refused has been told so.
 pub(crate) async fn accept(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     peer: SocketAddr,
     trusted: &[IpNet],
 ) -> Result<Accepted, HandshakeError> {
     match request(stream).await {
         Ok((request, beyond)) => {
             stream.write_all(request.response().as_bytes()).await?;
+            stream.flush().await?;
             let remote = request.remote(peer, trusted);
             Ok(Accepted {
                 handshake: request.handshake,
@@ -127,7 +125,7 @@ pub(crate) async fn accept(
 }
 
 /// Tells a visitor why not, and lets it read that before the connection ends.
-pub(crate) async fn refuse(stream: &mut TcpStream, refusal: Refusal) {
+pub(crate) async fn refuse(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), refusal: Refusal) {
     let told = async {
         stream.write_all(refusal.response().as_bytes()).await?;
         stream.shutdown().await?;

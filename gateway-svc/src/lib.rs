@@ -7,7 +7,7 @@
 //!
 //! Read on in this order: `shard` (a core's share: tasks, driver, sweeps), `dispatch` (one client's
 //! events), `hub` and `topics` (who belongs to what), `connection`, `intake` and `mailbox` (a socket),
-//! `codec` (what is spoken on it), `link` (NATS).
+//! `codec` (what is spoken on it), `stream` and `tls` (what carries it), `link` (NATS).
 
 mod admin;
 pub mod codec;
@@ -29,7 +29,10 @@ mod outgoing;
 mod process;
 pub mod program;
 mod protocols;
+mod proxy_header;
 mod shard;
+mod stream;
+mod tls;
 mod topics;
 
 pub use self::{gateway::Gateway, protocols::Protocols};

@@ -49,7 +49,7 @@ families! {
     link_up: Gauges, "link_up", None::<Unit>, "Whether the shard's NATS connection is ready (1) or not (0)";
     opened: Counters, "connections_opened", None::<Unit>, "Clients that shook hands";
     closed: Counters, "connections_closed", None::<Unit>, "Connections that ended, by reason";
-    refused: Counters, "handshakes_refused", None::<Unit>, "Visitors that did not become clients";
+    refused: Counters, "handshakes_refused", None::<Unit>, "Visitors that did not become clients, by reason";
     received: Counters, "received_messages", None::<Unit>, "Messages from clients";
     received_bytes: Counters, "received", Some(Unit::Bytes), "Messages from clients";
     sent: Counters, "sent_messages", None::<Unit>, "Messages put into clients' mailboxes";
@@ -70,6 +70,8 @@ families! {
     commands: Counters, "commands", None::<Unit>, "Commands that were received";
     queries: Counters, "queries", None::<Unit>, "Queries that were answered";
     malformed: Counters, "malformed_messages", None::<Unit>, "NATS messages that were dropped because they do not decode";
+    certificate_expires: Gauges, "certificate_expiry_timestamp_seconds", None::<Unit>, "When the listener's certificate expires, in seconds since 1970";
+    certificate_reloads: Counters, "certificate_reloads", None::<Unit>, "Times that the listener's certificate files changed, by outcome";
     reconnects: Counters, "link_lost", None::<Unit>, "Times that the shard's NATS connection was lost";
 }
 
@@ -81,7 +83,6 @@ pub(crate) struct ShardMetrics {
     pub(crate) groups: GaugeU64,
     pub(crate) link_up: GaugeU64,
     pub(crate) opened: Counter,
-    pub(crate) refused: Counter,
     pub(crate) received: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent: Counter,
@@ -99,6 +100,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) queries: Counter,
     pub(crate) malformed: Counter,
     pub(crate) reconnects: Counter,
+    refused: Vec<(&'static str, Counter)>,
     closed: Vec<(&'static str, Counter)>,
     events: [Counter; 4],
     acks: [Counter; 4],
@@ -120,6 +122,17 @@ pub(crate) enum Moved {
 /// How a connection ended, beside the close codes of the gateway.
 const CLOSED: [&str; 4] = ["client", "cut", "command", "destroyed"];
 
+/// Why a visitor did not become a client.
+const REFUSED: [&str; 6] = ["full", "slow", "gone", "proxy_header", "tls", "handshake"];
+
+/// What is told of one listener's certificate.
+pub(crate) struct CertificateMetrics {
+    /// In seconds since 1970.
+    pub(crate) expires: GaugeU64,
+    pub(crate) renewed: Counter,
+    pub(crate) broken: Counter,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("gatebus_gateway");
@@ -132,6 +145,21 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to memory does not fail");
         text
+    }
+
+    /// What is told of the certificate of one listener, which is named as it was bound.
+    pub(crate) fn certificate(&self, listener: &str) -> CertificateMetrics {
+        let f = &self.families;
+        let plain = || vec![("listener", listener.to_owned())];
+        let reloads = |outcome: &str| {
+            let labels = [plain(), vec![("outcome", outcome.to_owned())]].concat();
+            f.certificate_reloads.get_or_create_owned(&labels)
+        };
+        CertificateMetrics {
+            expires: f.certificate_expires.get_or_create_owned(&plain()),
+            renewed: reloads("renewed"),
+            broken: reloads("broken"),
+        }
     }
 
     /// The counters of one shard, every one at 0.
@@ -151,7 +179,6 @@ impl Metrics {
             groups: gauge(&f.groups),
             link_up: gauge(&f.link_up),
             opened: counter(&f.opened),
-            refused: counter(&f.refused),
             received: counter(&f.received),
             received_bytes: counter(&f.received_bytes),
             sent: counter(&f.sent),
@@ -169,6 +196,9 @@ impl Metrics {
             queries: counter(&f.queries),
             malformed: counter(&f.malformed),
             reconnects: counter(&f.reconnects),
+            refused: REFUSED
+                .map(|l| (l, f.refused.get_or_create_owned(&with("reason", l))))
+                .into(),
             closed: labels
                 .map(|l| (l, f.closed.get_or_create_owned(&with("reason", l))))
                 .collect(),
@@ -188,6 +218,12 @@ impl Metrics {
 }
 
 impl ShardMetrics {
+    pub(crate) fn refused(&self, label: &str) {
+        if let Some((_, counter)) = self.refused.iter().find(|(l, _)| *l == label) {
+            counter.inc();
+        }
+    }
+
     pub(crate) fn closed(&self, label: &str) {
         if let Some((_, counter)) = self.closed.iter().find(|(l, _)| *l == label) {
             counter.inc();

@@ -52,7 +52,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (shards, prefix) = (config.shards, config.prefix.clone());
     let gateway = Gateway::bind(config)?;
     for url in gateway.listeners() {
-        info!(shards, %prefix, "listening on {}://{} service={} routing={}", url.protocol, url.addr, url.service, url.routing.name());
+        let (routing, tls, proxied) = (url.routing.name(), url.tls.is_some(), url.proxied);
+        info!(shards, %prefix, routing, tls, proxied, "listening on {}://{} service={}", url.protocol, url.addr, url.service);
     }
     info!("admin on http://{}", gateway.admin()?);
     let (mut term, mut int) = (

@@ -9,6 +9,7 @@
 //! A task that leaves something to publish or to write wakes the driver, which so runs after all
 //! connections that were ready: that gathers many of them into one write to NATS.
 
+mod admit;
 mod apply;
 mod client;
 mod drain;
@@ -40,10 +41,9 @@ use crate::{
     dispatch::{MOST_BYTES, Millis},
     hub::Hub,
     link::{Dialer, Link, LinkEvent},
-    listen::ListenUrl,
+    listen::Listen,
     metrics::ShardMetrics,
     process::Process,
-    protocols::CodecId,
     topics::Slot,
 };
 
@@ -57,8 +57,7 @@ const MOST_WRITES: usize = 128;
 
 /// A bound listener of one shard.
 pub(crate) struct Listener {
-    pub(crate) url: ListenUrl,
-    pub(crate) codec: CodecId,
+    pub(crate) listen: Listen,
     pub(crate) socket: TcpListener,
 }
 
@@ -125,7 +124,8 @@ impl Shard {
         let services = parts
             .listeners
             .iter()
-            .map(|l| Service::new(l.url.service.clone(), l.url.routing, &subjects))
+            .map(|l| &l.listen.url)
+            .map(|url| Service::new(url.service.clone(), url.routing, &subjects))
             .collect();
         let ack_subject = format!("{}.", subjects.acks(gateway));
         let limits = parts.config.limits.clone();

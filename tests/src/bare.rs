@@ -1,6 +1,6 @@
 //! A client of the protocols that have no handshake: bytes out, bytes in.
 
-use std::net::SocketAddr;
+use std::{fmt::Debug, net::SocketAddr};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
@@ -10,9 +10,9 @@ use tokio::{
 use crate::within;
 
 /// Anything that bytes can go over.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Debug + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Debug + Unpin + Send> Stream for T {}
 
 /// A connected client.
 pub struct Bare {

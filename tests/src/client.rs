@@ -1,6 +1,6 @@
 //! A WebSocket client.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use futures_util::{
@@ -9,7 +9,8 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use serde_json::Value;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -27,9 +28,9 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Gateway, within};
+use crate::{Gateway, bare::Stream, tls, within};
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// How a connection ended, as the client saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,11 +50,12 @@ pub struct Client {
 }
 
 /// How a client is to connect.
-#[derive(Debug)]
 pub struct Options {
-    port: u16,
+    addr: SocketAddr,
     request: Request,
     receive_buffer: Option<u32>,
+    preamble: Vec<u8>,
+    tls: Option<TlsConnector>,
 }
 
 impl Client {
@@ -81,9 +83,11 @@ impl Client {
     pub fn to(port: u16, path: &str) -> Options {
         let url = format!("ws://127.0.0.1:{port}{path}");
         Options {
-            port,
+            addr: ([127, 0, 0, 1], port).into(),
             request: url.into_client_request().expect("a path"),
             receive_buffer: None,
+            preamble: Vec::new(),
+            tls: None,
         }
     }
 
@@ -333,6 +337,27 @@ impl Options {
         self
     }
 
+    /// Connects by IPv6.
+    #[must_use]
+    pub fn by_ipv6(mut self) -> Self {
+        self.addr.set_ip(Ipv6Addr::LOCALHOST.into());
+        self
+    }
+
+    /// Connects with TLS, if there is a connector.
+    #[must_use]
+    pub fn tls(mut self, connector: impl Into<Option<TlsConnector>>) -> Self {
+        self.tls = connector.into();
+        self
+    }
+
+    /// Sends these bytes before all else, as a proxy does.
+    #[must_use]
+    pub fn preamble(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.preamble = bytes.into();
+        self
+    }
+
     /// Connects.
     ///
     /// # Panics
@@ -345,13 +370,21 @@ impl Options {
     /// Connects, which may fail.
     pub async fn try_connect(self) -> Result<Client, Error> {
         let connect = async {
-            let socket = TcpSocket::new_v4()?;
+            let socket = match self.addr {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
             if let Some(bytes) = self.receive_buffer {
                 socket.set_recv_buffer_size(bytes)?;
             }
-            let stream = socket.connect(([127, 0, 0, 1], self.port).into()).await?;
+            let mut stream = socket.connect(self.addr).await?;
             stream.set_nodelay(true)?;
             let local = stream.local_addr()?;
+            stream.write_all(&self.preamble).await?;
+            let stream: Box<dyn Stream> = match self.tls {
+                Some(connector) => Box::new(tls::secure(&connector, stream).await?),
+                None => Box::new(stream),
+            };
             let mut config = WebSocketConfig::default();
             // The default would take 256 KiB a client.
             config.read_buffer_size = 4096;

@@ -6,8 +6,79 @@ use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use nkeys::KeyPair;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey,
+    SerialNumber,
 };
 use serde_json::{Value, json};
+
+/// Somebody who vouches for servers.
+pub struct Authority(CertifiedIssuer<'static, CertificateKey>);
+
+/// A server's certificate and its key, in PEM.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+    /// The certificate's bytes, as a client sees them.
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = CertificateKey::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("an authority"))
+    }
+
+    /// Its own certificate, in PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Its own certificate's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.der().to_vec()
+    }
+
+    /// A new certificate for this host.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    #[must_use]
+    pub fn certify(&self) -> Certificate {
+        let names = ["127.0.0.1".to_owned(), "::1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("plain names");
+        params.serial_number = Some(SerialNumber::from_slice(&rand::random::<[u8; 8]>()));
+        let key = CertificateKey::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        Certificate {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+            bytes: certificate.der().to_vec(),
+        }
+    }
+}
 
 /// A server's certificate, and the authority that vouches for it.
 #[derive(Debug)]
@@ -24,23 +95,15 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// A new authority, and a certificate of it for `127.0.0.1`.
-    ///
-    /// # Panics
-    /// When no key can be made.
+    /// A new authority, and a certificate of it for this host.
     #[must_use]
     pub fn new() -> Self {
-        let key = || CertificateKey::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a plain name");
-        let own = key();
-        let certificate = params.signed_by(&own, &authority).expect("a certificate");
+        let authority = Authority::new();
+        let own = authority.certify();
         Self {
             authority: authority.pem(),
-            certificate: certificate.pem(),
-            key: own.serialize_pem(),
+            certificate: own.certificate,
+            key: own.key,
         }
     }
 

@@ -1,7 +1,7 @@
 //! End-to-end tests: real servers, gateways and workers, and the fixtures that run them.
 //!
 //! Every fixture is a noun that owns a process or a socket: [`Nats`] and [`NatsCluster`],
-//! [`Gateway`], [`Api`], [`Worker`] with its [`Journal`], [`Client`], [`Bare`]. All of them use free ports and temporary
+//! [`Gateway`], [`Api`], [`Worker`] with its [`Journal`], [`Client`], [`Bare`], [`Certificates`]. All of them use free ports and temporary
 //! folders, every [`Nats`] brings its own prefix, and whatever was started is killed when its owner is
 //! dropped. A fixture whose owner panics prints the end of its log.
 //!
@@ -23,6 +23,7 @@ pub mod port;
 pub mod process;
 pub mod python;
 pub mod socket;
+pub mod tls;
 pub mod worker;
 
 pub use self::{
@@ -33,5 +34,6 @@ pub use self::{
     gateway::Gateway,
     journal::{Entry, Journal},
     nats::{Nats, NatsCluster},
+    tls::Certificates,
     worker::Worker,
 };

@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::TcpStream;
 use tracing::debug;
 use wire::{CloseCode, CloseEvent, ClosedBy, ConnId, EventKind, Handshake, Session, Uid};
 
@@ -19,6 +18,7 @@ use crate::{
     outgoing::Outgoing,
     process::Seat,
     protocols::CodecId,
+    stream::Stream,
     topics::Slot,
 };
 
@@ -45,7 +45,7 @@ pub(super) struct Client {
 pub(super) struct Newcomer {
     pub(super) listener: u16,
     pub(super) codec: CodecId,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What was read beyond the handshake.
     pub(super) beyond: BytesMut,
     pub(super) remote: String,
@@ -350,8 +350,14 @@ impl Shard {
     /// The client has ended the connection, and said nothing of it: in some protocols that is how
     /// one says goodbye.
     fn fell_silent(&mut self, slot: Slot) {
-        let client = self.clients[slot as usize].as_ref();
-        if client.is_none_or(|c| self.protocols.codec(c.codec).has_goodbye()) {
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        if let Some(connection) = &mut client.connection {
+            connection.bow(now);
+        }
+        if self.protocols.codec(client.codec).has_goodbye() {
             return self.lost(slot);
         }
         let end = End {

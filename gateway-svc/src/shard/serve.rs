@@ -4,21 +4,20 @@ use std::{
     cell::Cell, future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll, time::Duration,
 };
 
-use bytes::BytesMut;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
     task::{JoinSet, spawn_local, unconstrained},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tracing::{debug, warn};
 
-use super::{Handle, Shard, ShardParts, client::Newcomer, drain};
+use super::{Handle, Shard, ShardParts, drain};
 use crate::{
     config::Config,
-    handshake::{self, HandshakeError, Refusal},
-    process::{Process, Seat},
+    process::Process,
     protocols::{CodecId, Opening},
+    tls::Certificate,
 };
 
 /// When the process has no descriptor left, accepting again at once would only burn the core.
@@ -31,10 +30,8 @@ pub(super) async fn run(mut parts: ShardParts) -> anyhow::Result<()> {
     let mut locals = Vec::new();
     for listener in std::mem::take(&mut parts.listeners) {
         locals.push(listener.socket.local_addr()?.to_string());
-        listeners.push((
-            listener.codec,
-            TcpListener::from_std(listener.socket.try_clone()?)?,
-        ));
+        let socket = TcpListener::from_std(listener.socket.try_clone()?)?;
+        listeners.push((socket, listener.listen.clone()));
         parts.listeners.push(listener);
     }
     let shard_number = parts.number;
@@ -51,17 +48,19 @@ pub(super) async fn run(mut parts: ShardParts) -> anyhow::Result<()> {
     });
     let door = Rc::new(Door::default());
     let mut accepting = JoinSet::new();
-    for (number, (codec, listener)) in (0..).zip(listeners) {
+    for (number, (socket, listen)) in (0..).zip(listeners) {
         let acceptor = Acceptor {
             shard: shard.clone(),
             config: config.clone(),
             process: process.clone(),
             number,
-            codec,
-            opening: config.protocols.opening(codec),
+            codec: listen.codec,
+            opening: config.protocols.opening(listen.codec),
+            proxied: listen.url.proxied,
+            certificate: listen.certificate,
             door: door.clone(),
         };
-        accepting.spawn_local(acceptor.run(listener));
+        accepting.spawn_local(acceptor.run(socket));
     }
     drain.notified().await;
     drain::drain(shard, &config.drain, &door, accepting).await;
@@ -108,7 +107,7 @@ impl Door {
 }
 
 /// A visitor, from the door to the first event.
-struct Visit(Rc<Door>);
+pub(super) struct Visit(Rc<Door>);
 
 impl Drop for Visit {
     fn drop(&mut self) {
@@ -117,15 +116,20 @@ impl Drop for Visit {
     }
 }
 
+/// One listener's, and what it needs to make clients of visitors.
 #[derive(Clone)]
-struct Acceptor {
-    shard: Handle,
-    config: Arc<Config>,
-    process: Arc<Process>,
+pub(super) struct Acceptor {
+    pub(super) shard: Handle,
+    pub(super) config: Arc<Config>,
+    pub(super) process: Arc<Process>,
     /// Which of the shard's listeners.
-    number: u16,
-    codec: CodecId,
-    opening: Opening,
+    pub(super) number: u16,
+    pub(super) codec: CodecId,
+    pub(super) opening: Opening,
+    /// A proxy's header comes first.
+    pub(super) proxied: bool,
+    /// Where it speaks TLS.
+    pub(super) certificate: Option<Arc<Certificate>>,
     door: Rc<Door>,
 }
 
@@ -168,69 +172,6 @@ impl Acceptor {
         let visit = self.door.enter();
         spawn_local(self.clone().admit(stream, peer, visit));
     }
-
-    /// Makes a client of a visitor, within the time for it.
-    async fn admit(self, mut stream: TcpStream, peer: SocketAddr, _visit: Visit) {
-        let limits = &self.config.limits;
-        let Some(seat) = Seat::take(&self.process, limits.max_connections) else {
-            self.refused();
-            if self.opening == Opening::WebSocket {
-                handshake::refuse(&mut stream, Refusal::Full).await;
-            }
-            return;
-        };
-        let newcomer = timeout(limits.handshake_timeout, self.open(stream, peer, seat));
-        match newcomer.await {
-            Ok(Ok(newcomer)) => {
-                let (slot, conn) = self.shard.borrow_mut().insert(newcomer);
-                debug!(%conn, %peer, "a client is here");
-                let shard = self.shard.clone();
-                // a task of its own, so that the handshake's state does not live as long as the client
-                spawn_local(poll_fn(move |cx| {
-                    shard.borrow_mut().poll_connection(slot, conn, cx)
-                }));
-            }
-            Ok(Err(why)) => {
-                self.refused();
-                debug!(%peer, "not a client: {why}");
-            }
-            Err(_) => {
-                self.refused();
-                debug!(%peer, "too slow a handshake");
-            }
-        }
-    }
-
-    fn refused(&self) {
-        self.shard.borrow().metrics.refused.inc();
-    }
-
-    /// What the protocol wants before a visitor is a client.
-    async fn open(
-        &self,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        seat: Seat,
-    ) -> Result<Newcomer, HandshakeError> {
-        stream.set_nodelay(true)?;
-        let (remote, beyond, handshake) = match self.opening {
-            Opening::None => (handshake::unwrapped(peer), BytesMut::new(), None),
-            Opening::WebSocket => {
-                let trusted = &self.config.limits.trusted_proxies;
-                let client = handshake::accept(&mut stream, peer, trusted).await?;
-                (client.remote, client.beyond, Some(client.handshake))
-            }
-        };
-        Ok(Newcomer {
-            listener: self.number,
-            codec: self.codec,
-            stream,
-            beyond,
-            remote: remote.to_string(),
-            handshake,
-            seat,
-        })
-    }
 }
 
 /// Whether it is about the one visitor who is not there any more (accept(2) tells of network errors
@@ -252,6 +193,8 @@ fn is_visitors(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Options: what is wrong is said in one line, before anything is opened.
 
-use gatebus_tests::{Gateway, Nats, gateway::command, process::Process};
+use gatebus_tests::{Certificates, Gateway, Nats, gateway::command, process::Process};
 
 /// Runs a gateway that must not start, and returns what it says.
 async fn refusal(nats: &Nats, arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
@@ -29,6 +29,10 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
             "--listen",
             "websocket://127.0.0.1:0?service=test&routing=random",
         ),
+        ("--listen", "text://127.0.0.1:0?service=test&cert=/a"),
+        ("--listen", "text://127.0.0.1:0?service=test&key=/a"),
+        ("--listen", "text://127.0.0.1:0?service=test&proxy=perhaps"),
+        ("--listen", "text://127.0.0.1:0?service=test&tls=1"),
         ("--nats", "http://127.0.0.1:4222"),
         ("--nats-password-file", "/nowhere/password"),
         ("--nats-token-file", "/nowhere/token"),
@@ -74,6 +78,39 @@ async fn a_bad_option_is_one_line_that_names_it_and_exit_2() {
         said.len() == 1 && said[0].contains("--no-such-option"),
         "{said:?}"
     );
+}
+
+/// Proves that who names a certificate that cannot be used reads which file is to be mended.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_one_line_that_names_its_file() {
+    let nats = Nats::start().await;
+    let (own, other) = (Certificates::new(), Certificates::new());
+    let unreadable = own.cert().with_file_name("folder");
+    std::fs::create_dir(&unreadable).expect("a folder");
+    let (cert, key) = (own.cert(), own.key());
+    let nowhere = "/nowhere/file.pem".into();
+    let no_pem = NO_CERTIFICATE.into();
+    for (cert, key, names) in [
+        (&nowhere, &key, [&nowhere].as_slice()),
+        (&cert, &nowhere, &[&nowhere]),
+        (&unreadable, &key, &[&unreadable]),
+        (&no_pem, &key, &[&no_pem]),
+        (&cert, &no_pem, &[&no_pem]),
+        (&key, &key, &[&key]),
+        (&cert, &other.key(), &[&cert, &other.key()]),
+    ] {
+        let (cert, key) = (cert.display(), key.display());
+        let url = format!("text://127.0.0.1:0?service=test&cert={cert}&key={key}");
+        let said = refusal(&nats, &["--listen", &url], &[]).await;
+        assert_eq!(said.len(), 1, "{url}: {said:#?}");
+        let (_, why) = said[0].rsplit_once(&*url).expect("it names the option");
+        for name in names {
+            assert!(
+                why.contains(name.to_str().expect("text")),
+                "{url}: {said:?}"
+            );
+        }
+    }
 }
 
 /// Proves the same for variables, which an operator looks for by their own name.
