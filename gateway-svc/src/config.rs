@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-svc", version)]
 pub struct Options {
-    /// Where clients connect, as URLs; repeatable, or separated by commas; with &routing=sticky a client keeps its worker
+    /// Where clients connect, as URLs; repeatable, or separated by commas; &routing=sticky: a client keeps its worker; &cert=FILE&key=FILE: TLS; &proxy=required: behind a proxy that speaks PROXY v1 or v2
     #[arg(
         long = "listen",
         env = "GATEBUS_LISTEN",
@@ -101,7 +101,7 @@ pub struct Options {
     )]
     admin: SocketAddr,
 
-    /// Networks whose X-Forwarded-For is believed, separated by commas
+    /// Networks whose X-Forwarded-For is believed, separated by commas; with &proxy=required it is the address of the header that counts
     #[arg(
         long,
         env = "GATEBUS_TRUSTED_PROXIES",

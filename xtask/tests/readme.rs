@@ -114,6 +114,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
         "subjects.md",
         "api-svc/README.md",
         "examples/bind/README.md",
+        "docs/protocols.md",
     ] {
         for link in between(&read(page), "](", ")") {
             if link.contains("://") {
