@@ -25,7 +25,7 @@ pub struct Entry {
     /// The worker's name.
     pub worker: String,
     /// `start`, `connect`, `websocket`, `message`, `close`, `lost`, `stop`; or what a handler
-    /// reports while it runs: `held`.
+    /// reports while it runs: `held`; or a run of its exclusive timer: `turn`, `turned`.
     pub kind: String,
     /// Whose event it was.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -19,6 +19,8 @@ enum Access {
     Open,
     /// Lines of the `authorization` block, or of an operator's set-up.
     Guarded(String),
+    /// Everybody, and it keeps streams in its folder.
+    JetStream,
     /// By TLS, with a certificate of an authority of its own.
     Tls(Box<Tls>),
 }
@@ -42,6 +44,11 @@ impl Nats {
     /// Starts a server whose configuration holds these lines, which say who may come in.
     pub async fn start_guarded(lines: &str) -> Self {
         Self::new(Access::Guarded(lines.to_owned()), "").await
+    }
+
+    /// Starts a server that lets everybody in, and has JetStream.
+    pub async fn start_jetstream() -> Self {
+        Self::new(Access::JetStream, "").await
     }
 
     /// Starts a server that speaks TLS only.
@@ -73,6 +80,10 @@ impl Nats {
         let access = match &self.access {
             Access::Open => String::new(),
             Access::Guarded(lines) => lines.clone(),
+            Access::JetStream => {
+                let folder = self.folder.path().join("jetstream");
+                format!("jetstream {{ store_dir: {folder:?}, max_memory_store: 0 }}")
+            }
             Access::Tls(tls) => tls.configuration(self.folder.path()),
         };
         let lines = format!("listen: \"127.0.0.1:{}\"\n{access}\n{cluster}\n", self.port);

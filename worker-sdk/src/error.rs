@@ -74,6 +74,8 @@ pub enum ErrorKind {
     Hook,
     /// The connection to NATS is closed for good.
     Closed,
+    /// The NATS server or account has no JetStream, and this needs it.
+    NoJetStream,
 }
 
 impl Error {

@@ -168,6 +168,7 @@ mod gateway;
 mod gatewayworker;
 mod handshake;
 mod intake;
+mod lease;
 mod ledger;
 mod link;
 mod list;

@@ -11,7 +11,7 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout, timeout_at},
 };
-use wire::{GatewayId, ShardBeat, Subjects, WorkerId};
+use wire::{GatewayId, ServiceName, ShardBeat, Subjects, WorkerId};
 
 use crate::{
     Error, ErrorKind, connect,
@@ -31,6 +31,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 pub(crate) struct Link {
     pub(crate) id: WorkerId,
+    /// Of a worker: what it works for.
+    pub(crate) service: Option<ServiceName>,
     pub(crate) subjects: Subjects,
     pub(crate) outbox: Outbox,
     pub(crate) replies: Arc<Replies>,
@@ -73,6 +75,7 @@ impl Link {
 
         Ok(Arc::new(Self {
             id,
+            service: settings.service.clone(),
             subjects,
             outbox: Outbox::Nats(queue),
             replies,
@@ -87,6 +90,7 @@ impl Link {
     pub(crate) fn memory(hub: Arc<Hub>) -> Arc<Self> {
         Arc::new(Self {
             id: WorkerId::from_bytes(rand::random()),
+            service: None,
             subjects: hub.subjects.clone(),
             replies: hub.replies.clone(),
             roster: Roster::fixed(hub.gateway),

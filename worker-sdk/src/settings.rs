@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
-use wire::Prefix;
+use wire::{Prefix, ServiceName};
 
 use crate::{Error, ErrorKind, error};
 
@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) credentials: Credentials,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) prefix: Prefix,
+    /// Of a worker: what it works for.
+    pub(crate) service: Option<ServiceName>,
     pub(crate) name: String,
     pub(crate) outbox_limit: usize,
     pub(crate) query_timeout: Duration,
@@ -33,6 +35,7 @@ impl Default for Settings {
             credentials: Credentials::None,
             ca_file: None,
             prefix: Prefix::default(),
+            service: None,
             name: "gatebus".to_owned(),
             // What NATS itself keeps for a slow client.
             outbox_limit: 64 * 1024 * 1024,

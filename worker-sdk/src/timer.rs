@@ -25,11 +25,13 @@
 //! ```
 //!
 //! A timer belongs to the worker, or the handle, that it was made with: every worker that makes one
-//! has its own. When a worker stops its timers end: nothing begins any more, and what runs is
+//! has its own. [`exclusive()`] is the exception: of all workers that make it one has it at a time. When a worker stops its timers end: nothing begins any more, and what runs is
 //! finished before [`on_worker_stop`](crate::Events::on_worker_stop), within the stop timeout.
 //! Outside a worker a timer ends when it is cancelled, or when the last handle is dropped.
 //!
 //! A job that fails or panics is logged, and comes again at its time.
+
+mod exclusive;
 
 use std::{
     fmt,
@@ -42,6 +44,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub use self::exclusive::exclusive;
 use crate::{
     Gateway, HandlerResult, desk,
     link::{self, Link},

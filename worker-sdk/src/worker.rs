@@ -274,9 +274,13 @@ impl WorkerBuilder {
 
     /// The worker. A setting that made no sense is an error now.
     pub fn build(self) -> Result<Worker, Error> {
+        let service = ServiceName::new(self.service)?;
         Ok(Worker {
-            service: ServiceName::new(self.service)?,
-            settings: self.settings?,
+            settings: Settings {
+                service: Some(service.clone()),
+                ..self.settings?
+            },
+            service,
             limits: self.limits,
         })
     }

@@ -13,6 +13,7 @@ mod codec;
 mod commands;
 mod delivery;
 mod drain;
+mod exclusive;
 mod failures;
 mod frames;
 mod gatewayworker;

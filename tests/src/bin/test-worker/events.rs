@@ -8,7 +8,7 @@ use worker_sdk::{
     Client, Closed, ClosedBy, Events, Gateway, GatewayId, HandlerResult, Handshake, Message,
 };
 
-use crate::{gates::Gates, reports, verb};
+use crate::{gates::Gates, reports, turns::Turns, verb};
 
 /// A session is any map, so that tests can put anything into it.
 pub(crate) type Session = BTreeMap<String, Value>;
@@ -18,6 +18,7 @@ pub(crate) struct TestEvents {
     pub(crate) gates: Gates,
     on_connect: Option<Message>,
     delay: Duration,
+    turns: Option<Turns>,
 }
 
 impl TestEvents {
@@ -29,6 +30,7 @@ impl TestEvents {
             gates,
             on_connect: var("WORKER_ON_CONNECT").map(Message::from),
             delay: Duration::from_millis(delay.unwrap_or(0)),
+            turns: var("WORKER_EXCLUSIVE").map(|text| Turns::read(&text)),
         }
     }
 
@@ -56,7 +58,10 @@ impl Drop for Handled {
 impl Events for TestEvents {
     type Session = Session;
 
-    async fn on_worker_start(&self, _: &Gateway) -> HandlerResult {
+    async fn on_worker_start(&self, gateway: &Gateway) -> HandlerResult {
+        if let Some(turns) = &self.turns {
+            turns.begin(&self.name, gateway).await?;
+        }
         self.report("start", Value::Null);
         Ok(())
     }

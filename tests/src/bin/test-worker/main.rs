@@ -8,12 +8,14 @@
 //! | `WORKER_SERVICE` | the service it works for |
 //! | `WORKER_ON_CONNECT` | a message that it handles for each new client, as if the client had said it |
 //! | `WORKER_DELAY_MS` | how long it takes over each message |
+//! | `WORKER_EXCLUSIVE` | an exclusive timer, see [`turns`] |
 //!
 //! Beside these it reads what every worker reads. A line on its stdin opens the gate of that name.
 
 mod events;
 mod gates;
 mod reports;
+mod turns;
 mod verb;
 
 use std::process::ExitCode;
