@@ -92,7 +92,7 @@ impl Gateway {
         Ok(self.admin.local_addr()?)
     }
 
-    /// Serves until `shutdown`, then drains: unready at once, clients closed evenly, their last
+    /// Serves until `shutdown`, or until somebody orders it over NATS, then drains: unready at once, clients closed evenly, their last
     /// events acknowledged. Ends with an error only if a shard breaks, and then at once.
     ///
     /// A panic in a task of a shard leaves the shard standing still: the program must end at a
@@ -129,10 +129,16 @@ impl Gateway {
         let ready = tokio::spawn(announce(process.clone()));
         let all = all(ended);
         tokio::pin!(all);
+        let told = async {
+            tokio::select! {
+                () = shutdown => "by the process's owner",
+                () = process.drain_ordered() => "over NATS",
+            }
+        };
         let outcome = tokio::select! {
             broken = &mut all => broken,
-            () = shutdown => {
-                info!(clients = process.clients(), "draining");
+            told = told => {
+                info!(clients = process.clients(), told, "draining");
                 process.drain();
                 drain.iter().for_each(|d| d.notify_one());
                 all.await

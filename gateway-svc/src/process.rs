@@ -6,6 +6,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::Notify;
 use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, ShardBeat};
 
 /// Shared by all shards; written rarely, read by the one that beats and by the admin port.
@@ -19,6 +20,8 @@ pub(crate) struct Process {
     shards: Vec<ShardStatus>,
     /// Shards that have not yet left.
     left: AtomicU32,
+    /// Rings when somebody on the bus ordered a drain.
+    ordered: Notify,
     /// Connections, handshakes under way included.
     seated: AtomicU64,
     since: Instant,
@@ -83,6 +86,7 @@ impl Process {
             changes: AtomicU32::new(0),
             shards: (0..shards).map(shard).collect(),
             left: AtomicU32::new(u32::from(shards)),
+            ordered: Notify::new(),
             seated: AtomicU64::new(0),
             since: Instant::now(),
             short_at: AtomicU64::new(0),
@@ -114,6 +118,16 @@ impl Process {
     /// Whether clients should be sent here: every link is ready, and nothing drains.
     pub(crate) fn is_ready(&self) -> bool {
         self.state.load(Relaxed) == READY && self.shards.iter().all(|s| s.ready.load(Relaxed))
+    }
+
+    /// Somebody on the bus wants the process to drain. More than once is as good as once.
+    pub(crate) fn order_drain(&self) {
+        self.ordered.notify_one();
+    }
+
+    /// Resolves when a drain was ordered.
+    pub(crate) async fn drain_ordered(&self) {
+        self.ordered.notified().await;
     }
 
     pub(crate) fn drain(&self) {

@@ -2,7 +2,7 @@
 //!
 //! This crate is the executable form of `subjects.md`: who is named how ([`id`], [`name`]),
 //! on which subject a message goes ([`subject`]), and what stands in it ([`event`], [`ack`],
-//! [`request`], [`answer`], [`beat`], [`dead`]). It knows CBOR ([`codec`]) and nothing of
+//! [`request`], [`answer`], [`order`], [`beat`], [`dead`]). It knows CBOR ([`codec`]) and nothing of
 //! sockets, tasks or NATS clients.
 //!
 //! Two rules hold everywhere. A *subject* names whom, the *payload* says what. Unknown fields are
@@ -19,6 +19,7 @@ pub mod filter;
 pub mod id;
 pub mod micro;
 pub mod name;
+pub mod order;
 pub mod payload;
 mod reader;
 pub mod request;
@@ -37,6 +38,7 @@ pub use self::{
     filter::{Filter, FilterError, Wanted},
     id::{ClientId, ConnId, GatewayId, IdError, ProcessId, WorkerId},
     name::{Group, NameError, Prefix, ServiceName, Uid},
+    order::{Order, OrderKind},
     payload::Payload,
     request::{Command, Fields, Names, Query, Request, RequestError, RequestKind, TargetKind},
     session::{Session, SessionError},

@@ -124,6 +124,12 @@ impl Subjects {
         format!("{}.gateway.{gateway}", self.prefix)
     }
 
+    /// A gateway process with all its shards: `<p>.process.<process>`.
+    #[must_use]
+    pub fn process(&self, process: ProcessId) -> String {
+        format!("{}.process.{process}", self.prefix)
+    }
+
     /// The beat of a gateway process: `<p>.beat.gateway.<process>`.
     #[must_use]
     pub fn gateway_beat(&self, process: ProcessId) -> String {

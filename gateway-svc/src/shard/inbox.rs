@@ -6,7 +6,7 @@ use bytestring::ByteString;
 use rand::RngExt;
 use tracing::warn;
 use wire::{
-    AckMessage, Answer, AnswerError, Command, Payload, Request, micro,
+    AckMessage, Answer, AnswerError, Command, Order, OrderKind, Payload, Request, micro,
     subject::{RAW_HEADER, conn},
 };
 
@@ -27,6 +27,7 @@ enum Fixed {
     All,
     Gateway,
     Who,
+    Process,
     Micro(micro::Verb),
 }
 
@@ -40,6 +41,7 @@ impl Fixed {
             4 => Self::All,
             5 => Self::Gateway,
             6 => Self::Who,
+            7 => Self::Process,
             10..=18 => Self::Micro(micro::Verb::ALL[((sid - 10) / 3) as usize]),
             _ => return None,
         })
@@ -89,6 +91,8 @@ impl Shard {
         self.link.subscribe(4, &subjects.all());
         self.link.subscribe(5, &subjects.gateway(gateway));
         self.link.subscribe(6, &subjects.who());
+        let process = subjects.process(self.process.id());
+        self.link.subscribe(7, &process);
         let id = gateway.to_string();
         for (i, verb) in (0..).zip(micro::Verb::ALL) {
             for (j, subject) in (0..).zip(micro::subjects(verb, micro::GATEWAY, &id)) {
@@ -133,6 +137,7 @@ impl Shard {
                 let jitter = rand::rng().random_range(0..50);
                 self.ticker.beat_by(self.now() + jitter);
             }
+            Some(Fixed::Process) => self.order(message),
             Some(Fixed::Micro(verb)) => self.micro(verb, message),
             None => {
                 if let Some((kind, id)) = topic(message.sid)
@@ -174,6 +179,25 @@ impl Shard {
             }
         };
         if let (Some(reply), Some(answer)) = (&message.reply, answer) {
+            self.reply(reply, &wire::encode(&answer));
+        }
+    }
+
+    /// An order to the process. Each shard answers for its own clients.
+    fn order(&mut self, message: &Message) {
+        let answer = match wire::decode::<Order>(&message.payload) {
+            Ok(Order {
+                what: OrderKind::Drain,
+            }) => {
+                self.process.order_drain();
+                Answer::count(self.gateway, self.open)
+            }
+            Err(e) => {
+                self.malformed(&message.subject, &e.to_string());
+                Answer::error(self.gateway, AnswerError::Malformed)
+            }
+        };
+        if let Some(reply) = &message.reply {
             self.reply(reply, &wire::encode(&answer));
         }
     }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{
-    AckMessage, Answer, Dead, DecodeError, EventBatch, EventBatchView, GatewayBeat, Request,
+    AckMessage, Answer, Dead, DecodeError, EventBatch, EventBatchView, GatewayBeat, Order, Request,
     WorkerBeat, codec::MAX_DEPTH, session::SessionMap,
 };
 
@@ -39,6 +39,7 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
         decode_fairly::<AckMessage>(bytes).is_ok(),
         decode_fairly::<Request>(bytes).is_ok(),
         decode_fairly::<Answer>(bytes).is_ok(),
+        decode_fairly::<Order>(bytes).is_ok(),
         decode_fairly::<GatewayBeat>(bytes).is_ok(),
         decode_fairly::<WorkerBeat>(bytes).is_ok(),
         decode_fairly::<Dead>(bytes).is_ok(),
@@ -49,11 +50,12 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
     .count()
 }
 
-const MESSAGES: [&str; 8] = [
+const MESSAGES: [&str; 9] = [
     "event",
     "ack",
     "request",
     "answer",
+    "order",
     "gateway_beat",
     "worker_beat",
     "dead",
@@ -285,6 +287,11 @@ proptest! {
 
     #[test]
     fn answers_round_trip(value in strategies::answer()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn orders_round_trip(value in strategies::order()) {
         round_trips(&value)?;
     }
 

@@ -6,8 +6,8 @@ use ciborium::Value;
 use data_encoding::HEXLOWER;
 use wire::{
     AckStatus, AnswerError, ClientId, CloseCode, ConnId, DeadReason, EventKind, GatewayId,
-    NodeState, ProcessId, Subjects, TargetKind, WorkerId, beat, codec, filter, micro, name,
-    request, session, subject, token,
+    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, codec, filter, micro,
+    name, request, session, subject, token,
 };
 
 use crate::{
@@ -66,6 +66,7 @@ fn subjects_are_built_as_the_page_says() {
         s.group(&group),
         s.all(),
         s.gateway(samples::gateway()),
+        s.process(samples::process()),
         s.gateway_beat(samples::process()),
         s.worker_beat(samples::worker()),
         s.who(),
@@ -218,6 +219,18 @@ fn dead_reasons_are_on_the_page() {
         }
     }
     same("Dead reasons", page.column("reason"), all.map(word).into());
+}
+
+#[test]
+fn orders_are_on_the_page() {
+    let page = table("### Order", "order");
+    let all = [OrderKind::Drain];
+    for order in all {
+        match order {
+            OrderKind::Drain => {}
+        }
+    }
+    same("Orders", page.column("order"), all.map(word).into());
 }
 
 #[test]
@@ -546,6 +559,7 @@ fn fields_are_on_the_page() {
     fields("### Answer", "answer", &[]);
     fields("### Name count", "answer", &["names"]);
     fields("### Client info", "answer", &["clients"]);
+    fields("### Order", "order", &[]);
     fields("### Gateway beat", "gateway_beat", &[]);
     fields("### Shard beat", "gateway_beat", &["shards"]);
     fields("### Worker beat", "worker_beat", &[]);
@@ -558,10 +572,11 @@ fn required_fields_are_required() {
     fn ok<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> bool {
         wire::decode::<T>(bytes).is_ok()
     }
-    let messages: [Message; 6] = [
+    let messages: [Message; 7] = [
         ("### Event batch", "event", ok::<wire::EventBatch>),
         ("### Ack message", "ack", ok::<wire::AckMessage>),
         ("### Answer", "answer", ok::<wire::Answer>),
+        ("### Order", "order", ok::<wire::Order>),
         ("### Gateway beat", "gateway_beat", ok::<wire::GatewayBeat>),
         ("### Worker beat", "worker_beat", ok::<wire::WorkerBeat>),
         ("### Dead letter", "dead", ok::<wire::Dead>),

@@ -196,6 +196,11 @@ fn answers_are_read_and_written_as_ever() {
 }
 
 #[test]
+fn orders_are_read_and_written_as_ever() {
+    check("order", &samples::orders(), &["drain"]);
+}
+
+#[test]
 fn beats_are_read_and_written_as_ever() {
     check("gateway_beat", &samples::gateway_beats(), &["draining"]);
     check("worker_beat", &samples::worker_beats(), &["ready"]);

@@ -6,8 +6,9 @@ use ciborium::Value;
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy,
     Command, ConnId, Dead, DeadReason, EventBatch, Fields, Filter, GatewayBeat, GatewayId, Group,
-    Handshake, NameCount, Names, NodeState, Payload, ProcessId, Query, Request, ServiceName,
-    Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, session::SessionMap,
+    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, ProcessId, Query, Request,
+    ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId,
+    session::SessionMap,
 };
 
 /// A value and the name under which its bytes are frozen.
@@ -529,6 +530,11 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
             },
         ),
     ]
+}
+
+pub(crate) fn orders() -> Vec<Sample<Order>> {
+    let what = OrderKind::Drain;
+    vec![("drain", Order { what })]
 }
 
 pub(crate) fn gateway_beats() -> Vec<Sample<GatewayBeat>> {

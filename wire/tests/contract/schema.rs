@@ -7,7 +7,8 @@ use ciborium::Value;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use wire::{
-    AckMessage, Answer, Dead, EventBatch, GatewayBeat, Request, WorkerBeat, session::SessionMap,
+    AckMessage, Answer, Dead, EventBatch, GatewayBeat, Order, Request, WorkerBeat,
+    session::SessionMap,
 };
 
 use crate::{diagnostic, golden, strategies};
@@ -57,11 +58,12 @@ fn decodes<T: DeserializeOwned>(value: &Value) -> bool {
 type Decodes = fn(&Value) -> bool;
 
 /// The golden file, the rule, and whether the code takes a value.
-const MESSAGES: [(&str, &str, Decodes); 8] = [
+const MESSAGES: [(&str, &str, Decodes); 9] = [
     ("event", "event-batch", decodes::<EventBatch>),
     ("ack", "ack-message", decodes::<AckMessage>),
     ("request", "request", decodes::<Request>),
     ("answer", "answer", decodes::<Answer>),
+    ("order", "order", decodes::<Order>),
     ("gateway_beat", "gateway-beat", decodes::<GatewayBeat>),
     ("worker_beat", "worker-beat", decodes::<WorkerBeat>),
     ("dead", "dead", decodes::<Dead>),
@@ -135,7 +137,7 @@ fn schema_and_code_require_the_same_fields() {
         _ => Vec::new(),
     };
     let schema = Schema::read();
-    for (message, rule, decodes) in &MESSAGES[..7] {
+    for (message, rule, decodes) in &MESSAGES[..8] {
         for (name, whole) in own(message) {
             for value in variants(&whole, &without_one) {
                 let valid = schema.check(rule, &value);
@@ -187,7 +189,7 @@ fn what_the_schema_allows_the_code_takes() {
     };
     let schema = Schema::read();
     let mut allowed = 0;
-    for (message, rule, decodes) in &MESSAGES[..7] {
+    for (message, rule, decodes) in &MESSAGES[..8] {
         for (name, whole) in own(message) {
             for value in variants(&whole, &others) {
                 if schema.check(rule, &value).is_ok() {
@@ -222,7 +224,7 @@ fn a_field_that_nobody_writes_is_not_in_the_schema() {
         }
     }
     let mut written = BTreeSet::new();
-    for (message, ..) in &MESSAGES[..7] {
+    for (message, ..) in &MESSAGES[..8] {
         own(message).for_each(|(_, value)| collect(&value, &mut written));
     }
     let code = TEXT
@@ -242,7 +244,7 @@ proptest! {
     #[test]
     fn everything_that_is_written_is_valid(
         (event, ack, request) in (strategies::event(), strategies::ack(), strategies::request()),
-        (answer, dead) in (strategies::answer(), strategies::dead()),
+        (answer, order, dead) in (strategies::answer(), strategies::order(), strategies::dead()),
         (gateway, worker) in (strategies::gateway_beat(), strategies::worker_beat()),
     ) {
         let schema = Schema::read();
@@ -251,6 +253,7 @@ proptest! {
             ("ack-message", wire::encode(&ack)),
             ("request", wire::encode(&request)),
             ("answer", wire::encode(&answer)),
+            ("order", wire::encode(&order)),
             ("dead", wire::encode(&dead)),
             ("gateway-beat", wire::encode(&gateway)),
             ("worker-beat", wire::encode(&worker)),

@@ -5,9 +5,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseCode, CloseEvent,
     ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, Filter,
-    GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Payload, ProcessId,
-    Query, Request, RequestKind, ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid,
-    WorkerBeat, WorkerId, name::MAX_NAME, request::MAX_REASON, session::SessionMap,
+    GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Order, OrderKind,
+    Payload, ProcessId, Query, Request, RequestKind, ServiceName, Session, SessionChange,
+    ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, name::MAX_NAME, request::MAX_REASON,
+    session::SessionMap,
 };
 
 fn cut(text: &str, max: usize) -> &str {
@@ -391,6 +392,12 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
 
 fn state() -> impl Strategy<Value = NodeState> {
     select(&[NodeState::Ready, NodeState::Draining, NodeState::Leaving][..])
+}
+
+pub(crate) fn order() -> impl Strategy<Value = Order> {
+    Just(Order {
+        what: OrderKind::Drain,
+    })
 }
 
 pub(crate) fn gateway_beat() -> impl Strategy<Value = GatewayBeat> {
