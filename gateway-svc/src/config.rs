@@ -5,14 +5,14 @@
 //! a whole before a port is opened.
 
 mod complaint;
+mod nats;
 #[cfg(test)]
 mod tests;
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -25,9 +25,12 @@ use rustls::ClientConfig;
 use wire::Prefix;
 
 use self::complaint::complaint;
+pub(crate) use self::{
+    complaint::complaint_of,
+    nats::{NatsConfig, NatsOptions},
+};
 use crate::{
     Protocols,
-    link::client_config,
     listen::{Listen, ListenUrl},
     nats_auth::{Credentials, ServerUrl},
 };
@@ -36,6 +39,7 @@ use crate::{
 ///
 /// Sizes carry units (64KiB), times too (30s). Secrets are files.
 /// SIGTERM or SIGINT drains the gateway, a second one ends it at once, with exit status 1.
+/// `gateway-svc ctl --help` is about looking at gateways, workers and clients, over NATS.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-svc", version)]
 pub struct Options {
@@ -49,44 +53,8 @@ pub struct Options {
     )]
     listen: Vec<ListenUrl>,
 
-    /// NATS servers, separated by commas; a user and password may stand in the URL; tls:// in one is TLS to all
-    #[arg(
-        long = "nats",
-        env = "NATS_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        value_delimiter = ',',
-        default_value = "nats://127.0.0.1:4222"
-    )]
-    nats: Vec<ServerUrl>,
-
-    /// User name for NATS
-    #[arg(long, env = "NATS_USER", value_name = "NAME")]
-    nats_user: Option<String>,
-
-    /// File with the password for NATS
-    #[arg(long, env = "NATS_PASSWORD_FILE", value_name = "FILE")]
-    nats_password_file: Option<PathBuf>,
-
-    /// File with a token for NATS
-    #[arg(long, env = "NATS_TOKEN_FILE", value_name = "FILE")]
-    nats_token_file: Option<PathBuf>,
-
-    /// File with an nkey seed for NATS
-    #[arg(long, env = "NATS_NKEY_FILE", value_name = "FILE")]
-    nats_nkey_file: Option<PathBuf>,
-
-    /// Credentials file (JWT and seed) for NATS
-    #[arg(long, env = "NATS_CREDS_FILE", value_name = "FILE")]
-    nats_creds_file: Option<PathBuf>,
-
-    /// PEM file with the authority that signed the NATS servers' certificates; implies TLS
-    #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
-    nats_ca_file: Option<PathBuf>,
-
-    /// First tokens of every subject; one prefix is one tenant
-    #[arg(long, env = "GATEBUS_PREFIX", default_value = "gatebus")]
-    prefix: Prefix,
+    #[command(flatten)]
+    nats: NatsOptions,
 
     /// Shards, each with its own thread and NATS connection [default: the number of cores]
     #[arg(long, env = "GATEBUS_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -266,7 +234,6 @@ impl Options {
     /// names its option, and exit status 2.
     #[must_use]
     pub fn parse_or_exit(protocols: &Protocols) -> Self {
-        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
         let args = std::env::args_os().collect();
         Self::read(args, is_empty, protocols).unwrap_or_else(|e| {
             if !e.use_stderr() {
@@ -277,50 +244,22 @@ impl Options {
         })
     }
 
-    /// Leaves out the variables that are `unset`: charts set what they do not use to nothing.
     fn read(
         args: Vec<OsString>,
         unset: impl Fn(&OsStr) -> bool,
         protocols: &Protocols,
     ) -> Result<Self, clap::Error> {
-        let leave_out = |arg: Arg| match arg.get_env() {
-            Some(name) if unset(name) => arg.env(Resettable::Reset),
-            _ => arg,
-        };
         let command = Self::command().mut_arg("listen", |listen| {
             let help = listen.get_help().cloned().unwrap_or_default();
             listen.help(format!("{help}; protocols: {}", protocols.names()))
         });
-        match command
-            .clone()
-            .mut_args(leave_out)
-            .try_get_matches_from(&args)
-        {
-            Ok(matches) => Self::from_arg_matches(&matches),
-            // help names every variable
-            Err(e) if e.kind() == ErrorKind::DisplayHelp => {
-                Self::from_arg_matches(&command.try_get_matches_from(args)?)
-            }
-            Err(e) => Err(e),
-        }
+        read_unless(command, args, unset)
     }
 
     /// Checks what clap cannot, for a gateway that speaks these protocols. `descriptors` is the
     /// process's limit.
     pub fn check(self, descriptors: u64, protocols: Protocols) -> Result<Config, String> {
-        if self.nats_password_file.is_some() && self.nats_user.is_none() {
-            return Err(
-                "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
-            );
-        }
-        let credentials = Credentials::read(
-            self.nats_user,
-            self.nats_password_file,
-            self.nats_token_file,
-            self.nats_nkey_file,
-            self.nats_creds_file,
-        )?;
-        let tls = tls(self.nats_ca_file.as_deref(), &self.nats)?;
+        let nats = self.nats.check()?;
         if self.listen.is_empty() {
             return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
         }
@@ -354,10 +293,10 @@ impl Options {
         Ok(Config {
             listen,
             protocols,
-            nats: self.nats,
-            credentials,
-            tls,
-            prefix: self.prefix,
+            nats: nats.servers,
+            credentials: nats.credentials,
+            tls: nats.tls,
+            prefix: nats.prefix,
             shards,
             admin: self.admin,
             limits: Limits {
@@ -397,22 +336,40 @@ pub(crate) fn program_name() -> String {
     )
 }
 
-/// How NATS servers are to prove who they are, if a file or an address asks for it.
-fn tls(ca: Option<&Path>, nats: &[ServerUrl]) -> Result<Option<Arc<ClientConfig>>, String> {
-    match ca {
-        Some(file) => {
-            let config = fs::read(file).and_then(|pem| client_config(Some(&pem)));
-            let config = config
-                .map_err(|e| format!("--nats-ca-file (NATS_CA_FILE) {}: {e}", file.display()))?;
-            Ok(Some(config))
+/// Reads arguments and the process's variables; one that is set to nothing is not set.
+pub(crate) fn read<T: FromArgMatches>(
+    command: clap::Command,
+    args: Vec<OsString>,
+) -> Result<T, clap::Error> {
+    read_unless(command, args, is_empty)
+}
+
+/// Leaves out the variables that are `unset`: charts set what they do not use to nothing.
+fn read_unless<T: FromArgMatches>(
+    command: clap::Command,
+    args: Vec<OsString>,
+    unset: impl Fn(&OsStr) -> bool,
+) -> Result<T, clap::Error> {
+    let leave_out = |arg: Arg| match arg.get_env() {
+        Some(name) if unset(name) => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    match command
+        .clone()
+        .mut_args(leave_out)
+        .try_get_matches_from(&args)
+    {
+        Ok(matches) => T::from_arg_matches(&matches),
+        // help names every variable
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => {
+            T::from_arg_matches(&command.try_get_matches_from(args)?)
         }
-        None if nats.iter().any(|url| url.tls) => {
-            let config = client_config(None);
-            let config = config.map_err(|e| format!("--nats (NATS_URL): no TLS: {e}"))?;
-            Ok(Some(config))
-        }
-        None => Ok(None),
+        Err(e) => Err(e),
     }
+}
+
+fn is_empty(variable: &OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.is_empty())
 }
 
 fn size(text: &str) -> Result<usize, String> {
@@ -434,7 +391,7 @@ fn time_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match time_or_zero(text)? {
         Duration::ZERO => Err("must be more than 0".into()),
         time => Ok(time),

@@ -14,6 +14,7 @@ pub mod codec;
 pub mod config;
 mod conn_ids;
 mod connection;
+mod ctl;
 mod dispatch;
 mod gateway;
 mod handshake;

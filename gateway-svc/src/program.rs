@@ -21,12 +21,16 @@ use tracing::{error, info};
 use crate::{
     Gateway, Protocols,
     config::{Config, LogFormat, Options, program_name},
+    ctl,
 };
 
 /// Runs a gateway that speaks these protocols, from the process's arguments and environment to its
-/// exit status. It takes the process over: log, panic hook, SIGTERM and SIGINT, descriptor limit.
+/// exit status; or, if the first argument is `ctl`, one of the operators' commands. It takes the process over: log, panic hook, SIGTERM and SIGINT, descriptor limit.
 #[must_use]
 pub fn run(protocols: Protocols) -> ExitCode {
+    if let Some(status) = ctl::run_if_asked() {
+        return status;
+    }
     let options = Options::parse_or_exit(&protocols);
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let config = match options.check(descriptors, protocols) {

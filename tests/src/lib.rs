@@ -11,6 +11,7 @@
 pub mod api;
 pub mod bare;
 pub mod client;
+pub mod ctl;
 pub mod deadline;
 pub mod gateway;
 pub mod http;

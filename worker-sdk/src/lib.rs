@@ -94,6 +94,10 @@
 //! # }
 //! ```
 //!
+//! An application that keeps a client's state in its own memory instead, a game for example, has its
+//! gateways' listeners say `routing=sticky`: then a client's events come to the same worker for as
+//! long as that is there, and to another, in order, when it is not.
+//!
 //! # Commands and targets
 //!
 //! For its own client a handler uses [`Client`]: `send`, `close`, `join`, … For everybody else

@@ -32,8 +32,9 @@ fn anchor(heading: &str) -> String {
 }
 
 /// Holds a page's table of options against the source of a program.
-fn check_options(source: &str, page: &str, own: &str) {
-    let (source, page) = (read(source), read(page));
+fn check_options(sources: &[&str], page: &str, own: &str) {
+    let source: String = sources.iter().map(|path| read(path)).collect();
+    let page = read(page);
     let mut known = BTreeSet::new();
     for argument in between(&source, "#[arg(", ")]\n") {
         let [variable] = between(argument, "env = \"", "\"")[..] else {
@@ -69,8 +70,16 @@ fn check_options(source: &str, page: &str, own: &str) {
 
 #[test]
 fn the_tables_of_options_are_the_programs_own() {
-    check_options("gateway-svc/src/config.rs", "README.md", "GATEBUS_");
-    check_options("api-svc/src/config.rs", "api-svc/README.md", "GATEBUS_API_");
+    let gateway = [
+        "gateway-svc/src/config.rs",
+        "gateway-svc/src/config/nats.rs",
+    ];
+    check_options(&gateway, "README.md", "GATEBUS_");
+    check_options(
+        &["api-svc/src/config.rs"],
+        "api-svc/README.md",
+        "GATEBUS_API_",
+    );
 }
 
 #[test]
@@ -115,6 +124,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
         "api-svc/README.md",
         "examples/bind/README.md",
         "docs/protocols.md",
+        "docs/ctl.md",
     ] {
         for link in between(&read(page), "](", ")") {
             if link.contains("://") {

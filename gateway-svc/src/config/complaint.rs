@@ -9,8 +9,13 @@ use clap::{
 
 use super::Options;
 
-/// What clap has to say.
+/// What clap has to say of the gateway's own options.
 pub(super) fn complaint(error: &clap::Error) -> String {
+    complaint_of(Options::command(), error)
+}
+
+/// What clap has to say of a command's options.
+pub(crate) fn complaint_of(mut command: clap::Command, error: &clap::Error) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) => argument.as_str(),
         _ => "",
@@ -34,10 +39,20 @@ pub(super) fn complaint(error: &clap::Error) -> String {
         ErrorKind::UnknownArgument if argument.contains('@') => {
             return "an argument that is not known, and not shown because of the @ in it".into();
         }
+        // the names stand in lines of their own
+        ErrorKind::MissingRequiredArgument => {
+            if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) {
+                line = format!("{line} {}", missing.join(", "));
+            }
+        }
+        ErrorKind::MissingSubcommand => {
+            if let Some(ContextValue::Strings(known)) = error.get(ContextKind::ValidSubcommand) {
+                line = format!("a command is needed: {}", known.join(", "));
+            }
+        }
         _ => {}
     }
     // whoever set a variable looks for its name, not for the flag's
-    let mut command = Options::command();
     command.build();
     for arg in command.get_arguments() {
         if let Some(env) = arg.get_env() {

@@ -11,6 +11,7 @@ mod close;
 mod cluster;
 mod codec;
 mod commands;
+mod ctl;
 mod delivery;
 mod drain;
 mod exclusive;

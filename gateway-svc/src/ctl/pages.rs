@@ -1,0 +1,29 @@
+//! Lists of all gateways, page by page.
+
+use wire::{Answer, Request};
+
+use super::bus::{Bus, Gaps, Gathered, Reply};
+
+/// Asks all gateways for a list, whose pages after the first come from each gateway's own subject.
+/// `page` asks for the one behind another, `take` gets each and says whether more is wanted. Returns
+/// who did not answer.
+pub(super) async fn pages(
+    bus: &mut Bus,
+    page: impl Fn(Option<&Answer>) -> Request,
+    mut take: impl FnMut(&mut Answer) -> bool,
+) -> Gaps {
+    let Gathered { answers, mut gaps } = bus.ask_all(&page(None)).await;
+    for (gateway, mut answer) in answers {
+        while take(&mut answer) && (answer.next.is_some() || answer.next_name.is_some()) {
+            let subject = bus.subjects.gateway(gateway);
+            match bus.ask_one(&subject, &page(Some(&answer))).await {
+                Some(Reply::Answer(next)) => answer = next,
+                Some(Reply::Nobody) | None => {
+                    gaps.silent(gateway);
+                    break;
+                }
+            }
+        }
+    }
+    gaps
+}
