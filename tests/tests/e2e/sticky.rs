@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::{Message, Subscriber};
 use futures_util::{StreamExt, future::join_all};
-use gatebus_tests::{Client, Entry, Gateway, Journal, Nats, Worker, gateway::Options, within};
+use gatebus_tests::{
+    Client, Entry, Gateway, Journal, Nats, NatsCluster, Worker, gateway::Options, within,
+};
 use wire::{Ack, AckMessage, AckStatus, EventBatch, ServiceName, Subjects, WorkerId};
 
 use crate::order::{assert_all_in_order, handled, read_echoes, send};
@@ -230,6 +232,48 @@ async fn sticky_clients_outlive_the_only_worker() {
         assert_eq!(client.who_am_i().await["worker"], "new");
     }
     assert!(journal.entries().iter().all(|e| e.attempt <= 1));
+}
+
+/// Proves that clients move without a loss, and in order, also when gateway and workers are at
+/// different servers. What was on its way while the servers told each other that the worker has
+/// left comes again, and says so.
+#[tokio::test]
+async fn clients_move_in_order_also_across_a_cluster() {
+    const CLIENTS: usize = 30;
+    const EACH: u32 = 60;
+    let servers = NatsCluster::start(2).await;
+    let gateway = gateway(&servers[0])
+        .option("--ack-wait", "1s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let mut first = Worker::with(&servers[1], &journal, "first").start().await;
+    let clients = Client::connect_many(&gateway, CLIENTS).await;
+    let (mut senders, mut receivers): (Vec<_>, Vec<_>) =
+        clients.into_iter().map(Client::split).unzip();
+    join_all(senders.iter_mut().map(|s| send(s, 0..30))).await;
+    handled(&journal, "first", CLIENTS * 30).await;
+    let _second = Worker::with(&servers[1], &journal, "second").start().await;
+    first.terminate();
+    join_all(senders.iter_mut().map(|s| send(s, 30..EACH))).await;
+    first.wait_for_success().await;
+    join_all(senders.iter_mut().map(|s| s.send("fence"))).await;
+    join_all(
+        receivers
+            .iter_mut()
+            .map(|receiver| async move { while receiver.text().await != "fence" {} }),
+    )
+    .await;
+    let expected: Vec<_> = (0..EACH)
+        .map(|n| n.to_string())
+        .chain(["fence".into()])
+        .collect();
+    let clients = journal.by_client();
+    assert_eq!(clients.len(), CLIENTS);
+    for entries in clients.values() {
+        assert_all_in_order(entries, &expected);
+        assert_eq!(entries.last().expect("the fence").worker, "second");
+    }
 }
 
 /// Proves that routing is a listener's own business.
