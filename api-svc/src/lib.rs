@@ -5,7 +5,7 @@
 //! | `config.rs` | options, from flags and environment |
 //! | `server.rs` | connections |
 //! | `service.rs` | what becomes of a request |
-//! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs` |
+//! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs`, `lists.rs` |
 //! | `batch.rs` | many calls in one request |
 //! | `target.rs`, `message.rs`, `session.rs`, `parameters.rs` | what callers write |
 //! | `failure.rs` | what can go wrong, by stable codes |
@@ -22,6 +22,7 @@ mod call;
 mod commands;
 pub mod config;
 mod failure;
+mod lists;
 mod message;
 mod metrics;
 mod openapi;

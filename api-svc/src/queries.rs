@@ -1,51 +1,56 @@
-//! The queries.
+//! The queries: how many, whether anybody, and of a single client its session. Lists stand in
+//! `lists.rs`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::{
-    ToSchema,
-    openapi::{
-        path::{Parameter, ParameterBuilder, ParameterIn},
-        schema::{ObjectBuilder, Type},
-    },
-};
-use worker_sdk::{ClientEntry, ClientId, GatewayId, Listing};
+use utoipa::{ToSchema, openapi::path::Parameter};
+use worker_sdk::GatewayId;
 
 use crate::{
     call::{Answer, Call, Query, To},
     failure::{Code, Failure},
+    lists,
     parameters::Parameters,
     session::Session,
-    target::client_id_schema,
+    target::Kind,
 };
 
 /// All of them.
 pub(crate) fn all() -> Vec<Call> {
     vec![
         Call::query::<Count>(),
+        Call::query::<UidCount>(),
+        Call::query::<GroupCount>(),
         Call::query::<IsOnline>(),
-        Call::query::<Clients>(),
+        Call::query::<SessionOf>(),
+        Call::query::<lists::Clients>(),
+        Call::query::<lists::Uids>(),
+        Call::query::<lists::Groups>(),
     ]
 }
 
-/// The most clients of a page.
-const LARGEST_PAGE: usize = 1000;
-/// The clients of a page if nobody says.
-const PAGE: usize = 100;
-
-fn ids(gateways: &[GatewayId]) -> Vec<String> {
+pub(crate) fn ids(gateways: &[GatewayId]) -> Vec<String> {
     gateways.iter().map(ToString::to_string).collect()
 }
 
 struct Count;
 
-/// How many clients there are.
+/// How many there are.
 #[derive(Serialize, ToSchema)]
 struct Counted {
     /// Those of the gateways that answered
     count: u64,
     /// Gateways that did not answer in time; empty if the number is complete
     missing: Vec<String>,
+}
+
+impl From<worker_sdk::Count> for Counted {
+    fn from(count: worker_sdk::Count) -> Self {
+        Self {
+            count: count.total,
+            missing: ids(&count.missing),
+        }
+    }
 }
 
 impl Answer for Counted {
@@ -67,11 +72,47 @@ impl Query for Count {
     }
 
     async fn run(self, to: To) -> Result<Counted, Failure> {
-        let count = to.target.count().await?;
-        Ok(Counted {
-            count: count.total,
-            missing: ids(&count.missing),
-        })
+        Ok(to.target.count().await?.into())
+    }
+}
+
+struct UidCount;
+
+impl Query for UidCount {
+    const NAME: &'static str = "uid_count";
+    const ABOUT: &'static str = "How many distinct uids the clients have";
+    type Answer = Counted;
+
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn read(_: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn run(self, to: To) -> Result<Counted, Failure> {
+        Ok(to.target.list_uids().await?.count().await?.into())
+    }
+}
+
+struct GroupCount;
+
+impl Query for GroupCount {
+    const NAME: &'static str = "group_count";
+    const ABOUT: &'static str = "How many distinct groups the clients are in";
+    type Answer = Counted;
+
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
+
+    fn read(_: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn run(self, to: To) -> Result<Counted, Failure> {
+        Ok(to.target.list_groups().await?.count().await?.into())
     }
 }
 
@@ -108,171 +149,45 @@ impl Query for IsOnline {
     }
 }
 
-struct Clients {
-    limit: usize,
-    after: Option<ClientId>,
-    fields: Fields,
-}
+struct SessionOf;
 
-/// What is shown of each client beside its id.
-#[derive(Debug, Clone, Copy, Default)]
-struct Fields {
-    uid: bool,
-    session: bool,
-}
-
-impl Fields {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let mut fields = Self::default();
-        for field in text.split(',').filter(|field| !field.is_empty()) {
-            match field {
-                "uid" => fields.uid = true,
-                "session" => fields.session = true,
-                other => {
-                    let says = format!("`fields`: there is `uid` and `session`, not `{other}`");
-                    return Err(Failure::new(Code::BadQuery, says));
-                }
-            }
-        }
-        Ok(fields)
-    }
-}
-
-/// A page of clients, in the order of their ids.
+/// A client's session.
 #[derive(Serialize, ToSchema)]
-struct Page {
-    clients: Vec<Client>,
-    /// The `cursor` of the next page; null on the last. A page may have fewer clients than were
-    /// asked for and not be the last
-    #[schema(required)]
-    next: Option<String>,
-    /// Gateways that did not answer in time; empty if nobody is missing
-    missing: Vec<String>,
+struct SessionAnswer {
+    #[schema(value_type = Session)]
+    session: Map<String, Value>,
+    /// Counts its changes
+    version: u64,
 }
 
-/// One client.
-#[derive(Serialize, ToSchema)]
-struct Client {
-    /// Its id
-    client: String,
-    /// Its uid, or null where none is bound, if asked for
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, required = false)]
-    uid: Option<Option<String>>,
-    /// Its session, if asked for
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Session, required = false)]
-    session: Option<Map<String, Value>>,
-}
-
-impl Answer for Page {
+impl Answer for SessionAnswer {
     const STATUS: u16 = 200;
-    const ABOUT: &'static str = "a page of them";
+    const ABOUT: &'static str = "the session";
 }
 
-impl Query for Clients {
-    const NAME: &'static str = "clients";
-    const ABOUT: &'static str = "Who they are, in pages";
-    type Answer = Page;
+impl Query for SessionOf {
+    const NAME: &'static str = "session";
+    const ABOUT: &'static str = "The session of a client, with its version";
+    const KINDS: &'static [Kind] = &[Kind::Client];
+    type Answer = SessionAnswer;
 
     fn parameters() -> Vec<Parameter> {
-        let parameter = |name: &str, about: &str, schema: ObjectBuilder| {
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(about))
-                .schema(Some(schema))
-                .build()
-        };
-        let limit = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .maximum(Some(LARGEST_PAGE as u64))
-            .default(Some(PAGE.into()));
-        let fields = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some("^(?:(?:uid|session)(?:,(?:uid|session))*)?$"));
-        vec![
-            parameter("limit", "The most clients of a page", limit),
-            parameter(
-                "cursor",
-                "The `next` of the page before",
-                client_id_schema(),
-            ),
-            parameter(
-                "fields",
-                "What is shown of each client beside its id: `uid`, `session`, or both with a comma",
-                fields,
-            ),
-        ]
+        Vec::new()
     }
 
-    fn read(given: &mut Parameters) -> Result<Self, Failure> {
-        let limit = match given.take("limit")? {
-            None => PAGE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|n| (1..=LARGEST_PAGE).contains(n))
-                .ok_or_else(|| {
-                    let says = format!("`limit` is a number from 1 to {LARGEST_PAGE}");
-                    Failure::new(Code::BadQuery, says)
-                })?,
-        };
-        let after = given.take("cursor")?.map(|text| {
-            let says = "`cursor` is the `next` of a page";
-            text.parse().map_err(|_| Failure::new(Code::BadQuery, says))
-        });
-        let fields = Fields::parse(&given.take("fields")?.unwrap_or_default())?;
-        Ok(Self {
-            limit,
-            after: after.transpose()?,
-            fields,
+    fn read(_: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn run(self, to: To) -> Result<SessionAnswer, Failure> {
+        let page = to.target.list().session::<Session>().page(None, 1).await?;
+        if !page.missing.is_empty() {
+            return Err(Code::Timeout.into());
+        }
+        let client = page.clients.into_iter().next().ok_or(Code::NoClient)?;
+        Ok(SessionAnswer {
+            session: client.session.into_json(),
+            version: client.version,
         })
-    }
-
-    async fn run(self, to: To) -> Result<Page, Failure> {
-        if self.fields.session {
-            let listing = to.target.clients_with_sessions::<Session>().await?;
-            Ok(self.page(listing, |session| Some(session.into_json())))
-        } else {
-            Ok(self.page(to.target.clients().await?, |()| None))
-        }
-    }
-}
-
-impl Clients {
-    fn page<S>(
-        &self,
-        listing: Listing<S>,
-        session: impl Fn(S) -> Option<Map<String, Value>>,
-    ) -> Page {
-        let mut rest = listing
-            .clients
-            .into_iter()
-            .filter(|client| self.after.is_none_or(|after| client.id > after));
-        let clients: Vec<_> = rest
-            .by_ref()
-            .take(self.limit)
-            .map(
-                |ClientEntry {
-                     id,
-                     uid,
-                     session: s,
-                     ..
-                 }| Client {
-                    client: id.to_string(),
-                    uid: self.fields.uid.then_some(uid),
-                    session: session(s),
-                },
-            )
-            .collect();
-        let more = rest.next().is_some();
-        let next = clients.last().filter(|_| more).map(|c| c.client.clone());
-        Page {
-            clients,
-            next,
-            missing: ids(&listing.missing),
-        }
     }
 }

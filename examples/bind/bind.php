@@ -138,7 +138,7 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
         if (!is_string($client) || !preg_match('/^[0-9a-f]{20}$/D', $client) || !is_string($secret)) {
             answer(422, ['error' => 'client_id and secret are needed']);
         }
-        $known = gatebus("client/$client/clients?fields=session")['clients'][0]['session']['secret'] ?? '';
+        $known = gatebus("client/$client/session")['session']['secret'] ?? '';
         if (!is_string($known) || $known === '' || !hash_equals($known, $secret)) {
             answer(403, ['error' => 'this is not the connection of your page']);
         }

@@ -204,7 +204,7 @@ pub use self::{
     gateway::{Gateway, GatewayBuilder},
     gatewayworker::ByName,
     handshake::Handshake,
-    list::{ClientEntry, ClientList, List, Listing},
+    list::{ClientEntry, ClientList, List, ListPage, Listing},
     message::Message,
     name_list::{NameEntry, NameList, NameListing},
     query::Count,

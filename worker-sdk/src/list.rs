@@ -1,5 +1,7 @@
 //! Lists of clients: who is there, one after the other.
 
+mod page;
+
 use std::{collections::VecDeque, fmt, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,6 +13,8 @@ use crate::{
     session::Codec,
     target::Whom,
 };
+
+pub use self::page::ListPage;
 
 /// How many clients a page has, if nobody says.
 const PAGE: u32 = 1000;
@@ -253,9 +257,10 @@ impl<S: Serialize + DeserializeOwned + Default> ClientList<S> {
                 return Some(Err(error));
             }
         }
+        // Looked at before it is taken: whoever stops waiting here loses nothing.
         let more = self.page.front().filter(|info| info.more_groups);
         let groups = match more.map(|info| info.client) {
-            Some(id) => match Box::pin(self.all_groups(id)).await {
+            Some(id) => match Box::pin(page::all_groups(self.pages.target(), id)).await {
                 Ok(groups) => Some(groups),
                 Err(error) => {
                     self.page.pop_front();
@@ -264,29 +269,32 @@ impl<S: Serialize + DeserializeOwned + Default> ClientList<S> {
             },
             None => None,
         };
-        let info = self.page.pop_front()?;
-        let id = info.client;
-        let entry = self.codec.decode(&info.session).map(|session| ClientEntry {
-            id,
-            uid: info.uid.map(|uid| uid.to_string()),
-            session,
-            version: info.version,
-            groups: groups.unwrap_or_else(|| info.groups.iter().map(ToString::to_string).collect()),
-            remote: info.remote,
-        });
-        let entry = entry.map_err(|error| {
-            let says = format!("the session of client {id} does not fit the type");
-            Error::new(ErrorKind::Session, says).with(error)
-        });
-        Some(Ok((id, entry)))
+        let mut info = self.page.pop_front()?;
+        if let Some(groups) = groups {
+            info.groups = groups;
+        }
+        Some(Ok((info.client, entry(&self.codec, info))))
     }
+}
 
-    /// The groups of a client that is in more of them than fit a page.
-    async fn all_groups(&self, id: ClientId) -> Result<Vec<String>, Error> {
-        let client = self.pages.target().gateway.client(id);
-        let listing = client.groups().await?;
-        Ok(listing.names.into_iter().map(|entry| entry.name).collect())
-    }
+/// What a gateway says of a client, with its session as a type.
+fn entry<S>(codec: &Codec<S>, info: ClientInfo) -> Result<ClientEntry<S>, Error>
+where
+    S: Serialize + DeserializeOwned + Default,
+{
+    let id = info.client;
+    let session = codec.decode(&info.session).map_err(|error| {
+        let says = format!("the session of client {id} does not fit the type");
+        Error::new(ErrorKind::Session, says).with(error)
+    })?;
+    Ok(ClientEntry {
+        id,
+        uid: info.uid.map(|uid| uid.to_string()),
+        session,
+        version: info.version,
+        groups: info.groups.iter().map(ToString::to_string).collect(),
+        remote: info.remote,
+    })
 }
 
 impl<S> fmt::Debug for ClientList<S> {

@@ -60,9 +60,26 @@ impl Target {
         NameList::begin(self, Asked::Uids(Names::default())).await
     }
 
+    /// The same, but only those after this one, byte by byte: for those who read on later.
+    pub async fn list_uids_after(&self, uid: impl Into<String>) -> Result<NameList, Error> {
+        NameList::begin(self, Asked::Uids(after(uid))).await
+    }
+
     /// The distinct groups that the clients are in, as they are read.
     pub async fn list_groups(&self) -> Result<NameList, Error> {
         NameList::begin(self, Asked::Groups(Names::default())).await
+    }
+
+    /// The same, but only those after this one, byte by byte: for those who read on later.
+    pub async fn list_groups_after(&self, group: impl Into<String>) -> Result<NameList, Error> {
+        NameList::begin(self, Asked::Groups(after(group))).await
+    }
+}
+
+fn after(name: impl Into<String>) -> Names {
+    Names {
+        after: Some(name.into()),
+        ..Names::default()
     }
 }
 

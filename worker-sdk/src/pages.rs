@@ -69,7 +69,7 @@ impl Asked {
         let after = |names: &Names| Names {
             after: match from {
                 Some(Cursor::Name(name)) => Some(name.clone()),
-                _ => None,
+                _ => names.after.clone(),
             },
             ..names.clone()
         };

@@ -138,6 +138,17 @@ impl Target {
         answer.unwrap_or_else(|_| Err(no_answer(link)))
     }
 
+    /// Asks one gateway about this target; `None` if it is gone.
+    pub(crate) async fn ask_gateway(
+        &self,
+        gateway: GatewayId,
+        kind: RequestKind,
+    ) -> Result<Option<Answer>, Error> {
+        let link = self.gateway.link();
+        let request = self.request_elsewhere(kind)?;
+        one(link, link.subjects.gateway(gateway), &request).await
+    }
+
     /// Asks every gateway; the answers, and who gave none.
     async fn survey(&self, kind: RequestKind) -> Result<(Vec<Answer>, Vec<GatewayId>), Error> {
         let link = self.gateway.link();

@@ -93,9 +93,8 @@ struct Init {
 async fn bind(State(app): State<Arc<App>>, headers: HeaderMap, Json(init): Json<Init>) -> Done {
     let user = app.logins.user(&headers).ok_or(Refusal::NotLoggedIn)?;
     let client = app.gateway.client(init.client_id);
-    let listing = client.clients_with_sessions::<Visit>().await?;
-    let known = listing.clients.first().ok_or(Refusal::NotYourClient)?;
-    let secret = known.session.secret.as_deref().unwrap_or_default();
+    let visit = client.session::<Visit>().await?;
+    let secret = visit.and_then(|visit| visit.secret).unwrap_or_default();
     let is_theirs = bool::from(secret.as_bytes().ct_eq(init.secret.as_bytes()));
     if secret.is_empty() || !is_theirs {
         return Err(Refusal::NotYourClient);

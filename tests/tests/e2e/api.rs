@@ -200,7 +200,7 @@ async fn queries_are_answered_for_all_gateways_and_lists_come_in_pages() {
             uid = "even".into();
         }
         let id = client.id().await;
-        expected.push(json!({"client": id, "uid": uid, "session": {"n": n}}));
+        expected.push(json!({"client": id, "uid": uid, "session": {"n": n}, "version": 1}));
         clients.push(client);
     }
     expected.sort_by_key(|client| client["client"].as_str().map(str::to_owned));
@@ -406,6 +406,15 @@ async fn mistakes_are_told_in_one_shape() {
         ),
         ("GET", "/v1/uid/1/clients?cursor=x", "", 400, "bad_query"),
         ("GET", "/v1/uid/1/clients?fields=name", "", 400, "bad_query"),
+        ("GET", "/v1/uid/1/clients?bound=1", "", 400, "bad_query"),
+        (
+            "GET",
+            "/v1/uid/1/clients?in_group=",
+            "",
+            422,
+            "invalid_name",
+        ),
+        ("GET", "/v1/uid/1/session", "", 404, "not_found"),
         ("GET", "/", "", 404, "not_found"),
         ("GET", "/v2/all/count", "", 404, "not_found"),
         ("POST", "/v1/uid/1/dance", "{}", 404, "not_found"),

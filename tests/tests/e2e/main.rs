@@ -5,6 +5,7 @@
 mod absence;
 mod api;
 mod api_limits;
+mod api_lists;
 mod api_strangers;
 mod auth;
 mod close;
