@@ -130,6 +130,7 @@ fn every_link_leads_to_a_file_and_a_heading() {
             if link.contains("://") {
                 continue;
             }
+            let link = link.split_once(" \"").map_or(link, |(link, _title)| link);
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
             let path = match Path::new(page).parent() {
                 _ if path.is_empty() => page.to_owned(),
