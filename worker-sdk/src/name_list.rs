@@ -20,6 +20,8 @@ pub struct NameList {
     pages: Pages,
     /// What was not read yet of each gateway's page.
     heads: HashMap<GatewayId, VecDeque<NameCount>>,
+    /// What went wrong after the last name was found.
+    failed: Option<Error>,
 }
 
 /// A uid or a group.
@@ -88,6 +90,7 @@ impl NameList {
         Ok(Self {
             pages: Box::pin(Pages::begin(target.clone(), asked)).await?,
             heads: HashMap::new(),
+            failed: None,
         })
     }
 
@@ -97,6 +100,9 @@ impl NameList {
     /// it. A gateway that is silent for
     /// [`query_timeout`](crate::GatewayBuilder::query_timeout) is missing too, without an error.
     pub async fn next(&mut self) -> Option<Result<NameEntry, Error>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
         // A name may be at any gateway, so the first of each has to be known.
         while let Some(page) = self.pages.next().await {
             match page {
@@ -111,7 +117,7 @@ impl NameList {
         }
         let firsts = self.heads.values().filter_map(|page| page.front());
         let name = firsts.map(|first| &first.name).min()?.clone();
-        let (mut clients, mut failed, mut read) = (0, None, Vec::new());
+        let (mut clients, mut read) = (0, Vec::new());
         for (gateway, page) in &mut self.heads {
             if page.front().is_some_and(|first| first.name == name) {
                 clients += page.pop_front().map_or(0, |first| first.count);
@@ -122,13 +128,11 @@ impl NameList {
         }
         for gateway in read {
             self.heads.remove(&gateway);
-            failed = self.pages.go_on(gateway).err().or(failed);
+            if let Err(error) = self.pages.go_on(gateway) {
+                self.failed.get_or_insert(error);
+            }
         }
-        match failed {
-            // Only the outbox can be full; the name is lost with it, and so is said to be.
-            Some(error) => Some(Err(error)),
-            None => Some(Ok(NameEntry { name, clients })),
-        }
+        Some(Ok(NameEntry { name, clients }))
     }
 
     /// Gateways whose names are not all in the list, because they did not answer. Complete when

@@ -53,7 +53,7 @@ const METHODS: [&str; 45] = [
 ];
 
 /// Callbacks, properties and variables.
-const OTHERS: [&str; 49] = [
+const OTHERS: [&str; 53] = [
     "onWorkerStart",
     "onWorkerStop",
     "onConnect",
@@ -74,6 +74,10 @@ const OTHERS: [&str; 49] = [
     "$client_id",
     "Timer::add",
     "Timer::del",
+    "start.php status",
+    "start.php connections",
+    "start.php stop",
+    "start.php reload",
     "registerAddress",
     "secretKey",
     "lanIp",

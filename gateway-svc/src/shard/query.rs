@@ -22,8 +22,8 @@ use crate::{
 const MOST_PAGE: usize = 256 * 1024;
 /// Most clients or names in a page.
 const MOST_ITEMS: u32 = 4096;
-/// Most clients, or what takes as long, that are looked at for a page: some milliseconds, for which
-/// the shard does nothing else.
+/// Most clients, or what takes as long, that are looked at for a page: a millisecond or two, for
+/// which the shard does nothing else.
 const MOST_STEPS: usize = 16 * 1024;
 
 /// What there is to be asked about.

@@ -65,7 +65,7 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
     /// How many of a topic's members are in the scope, and how many steps it took to know.
     fn count(&self, kind: TopicKind, scope: &Scope, topic: u32) -> (u64, usize) {
         let topics = self.hub.topics(kind);
-        if scope.is_everybody() {
+        if scope.has_all_of(kind, topic) {
             return (topics.len(topic) as u64, 0);
         }
         let (mut count, mut steps) = (0, 0);

@@ -69,9 +69,14 @@ impl Scope {
         Ok(())
     }
 
-    /// Whether nobody is left out.
-    pub(super) fn is_everybody(&self) -> bool {
-        matches!(self.whose, Whose::Everybodys)
+    /// Whether all clients of this uid or group are in it.
+    pub(super) fn has_all_of(&self, kind: TopicKind, topic: u32) -> bool {
+        let whole = match self.whose {
+            Whose::Everybodys => true,
+            Whose::Of(of, whose) => (of, whose) == (kind, topic),
+            Whose::These(_) => false,
+        };
+        whole
             && self.except.is_empty()
             && self.uids.is_none()
             && self.groups.is_none()

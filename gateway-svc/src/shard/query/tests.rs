@@ -306,7 +306,8 @@ fn a_page_ends_when_enough_was_looked_at() {
         "whatever the filter says"
     );
     let (found, pages) = world.list(&scope, 1000);
-    assert_eq!((found.len(), pages), (0, 3));
+    let most = world.hub.len().div_ceil(MOST_STEPS.div_ceil(5));
+    assert_eq!((found.len(), pages), (0, most), "a session is five steps");
 }
 
 #[test]
