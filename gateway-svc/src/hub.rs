@@ -3,6 +3,8 @@
 //! A plain single-threaded data structure without I/O. It says which subjects to subscribe and to
 //! drop ([`Interest`]); the shard tells the link.
 
+mod claims;
+
 use std::{
     collections::BTreeSet,
     ops::Bound::{Excluded, Unbounded},
@@ -11,7 +13,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use wire::{ConnId, Group, Uid};
+use wire::{Claims, ConnId, Group, Uid};
 
 use crate::conn_ids::ConnIds;
 use crate::topics::{Membership, Slot, TopicId, Topics};
@@ -50,6 +52,7 @@ pub(crate) struct Hub {
     in_order: BTreeSet<ConnId>,
     uids: Topics,
     groups: Topics,
+    claims: Claims<Slot>,
 }
 
 impl Hub {
@@ -179,6 +182,7 @@ impl Hub {
         let Some(old) = self.clients[slot as usize].uid.take() else {
             return false;
         };
+        self.claims.release(slot);
         let clients = &mut self.clients;
         self.uids.remove(old, now, |slot, _, membership| {
             clients[slot as usize].uid = Some(membership);
@@ -218,8 +222,9 @@ impl Hub {
         place.map(|place| self.leave_at(slot, place, now)).is_some()
     }
 
-    /// Takes a client out of its uid and of all groups.
+    /// Takes a client out of its uid and of all groups, and its claim back.
     pub(crate) fn leave_all(&mut self, slot: Slot, now: u64) {
+        self.claims.forget(slot);
         self.unbind(slot, now);
         while !self.clients[slot as usize].groups.is_empty() {
             let last = self.clients[slot as usize].groups.len() - 1;
@@ -240,8 +245,10 @@ impl Hub {
             });
     }
 
-    /// Drops the subjects whose last client left long enough ago; each has to be unsubscribed.
+    /// Drops the subjects whose last client left long enough ago, each of which has to be
+    /// unsubscribed, and the claims that were not settled in time.
     pub(crate) fn expire(&mut self, now: u64, mut dropped: impl FnMut(TopicKind, TopicId)) {
+        self.claims.lapse(now);
         let before = now.saturating_sub(LINGER_MS);
         if now < LINGER_MS {
             return;

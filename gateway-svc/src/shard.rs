@@ -12,6 +12,7 @@
 mod admit;
 mod apply;
 mod client;
+mod contest;
 mod drain;
 mod events;
 mod inbox;

@@ -39,6 +39,19 @@ pub struct Answer {
     /// Of `uids` and `groups`: where the next page begins; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_name: Option<String>,
+    /// Of a session command to one client: counts the changes of its session, this one included; on
+    /// `conflict` the version that it has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
+    /// Of `contest`: the highest ticket of the uid here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ticket: u64,
+    /// Of `contest`: a client that has the uid and keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<ClientId>,
+    /// Of `contest`: a client whose claim stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rival: Option<ClientId>,
 }
 
 impl Answer {
@@ -53,6 +66,10 @@ impl Answer {
             next: None,
             names: Vec::new(),
             next_name: None,
+            version: 0,
+            ticket: 0,
+            holder: None,
+            rival: None,
         }
     }
 
@@ -67,6 +84,10 @@ impl Answer {
             next: None,
             names: Vec::new(),
             next_name: None,
+            version: 0,
+            ticket: 0,
+            holder: None,
+            rival: None,
         }
     }
 }
@@ -81,6 +102,8 @@ pub enum AnswerError {
     Malformed,
     /// The session would grow over its limit.
     SessionTooLarge,
+    /// It was on a condition that does not hold: the session has another version, the claim is gone.
+    Conflict,
     /// Something that this version does not know.
     #[serde(other)]
     Other,

@@ -21,11 +21,13 @@ pub enum CloseCode {
     Heartbeat = 4007,
     /// The client reads slower than it is sent to, and its mailbox is full.
     SlowClient = 4008,
+    /// Another client took the uid for itself.
+    SignedInElsewhere = 4009,
 }
 
 impl CloseCode {
     /// Every code.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Normal,
         Self::Protocol,
         Self::InvalidText,
@@ -34,6 +36,7 @@ impl CloseCode {
         Self::NoWorker,
         Self::Heartbeat,
         Self::SlowClient,
+        Self::SignedInElsewhere,
     ];
 
     /// The number on the wire.
@@ -54,6 +57,7 @@ impl CloseCode {
             Self::NoWorker => "no worker, try again later",
             Self::Heartbeat => "heartbeat missed",
             Self::SlowClient => "client reads too slowly",
+            Self::SignedInElsewhere => "signed in elsewhere",
         }
     }
 
@@ -69,6 +73,7 @@ impl CloseCode {
             Self::NoWorker => "no_worker",
             Self::Heartbeat => "heartbeat",
             Self::SlowClient => "slow_client",
+            Self::SignedInElsewhere => "signed_in_elsewhere",
         }
     }
 
@@ -77,7 +82,11 @@ impl CloseCode {
     pub const fn reconnect(self) -> bool {
         match self {
             Self::Restart | Self::NoWorker | Self::Heartbeat | Self::SlowClient => true,
-            Self::Normal | Self::Protocol | Self::InvalidText | Self::TooBig => false,
+            Self::Normal
+            | Self::Protocol
+            | Self::InvalidText
+            | Self::TooBig
+            | Self::SignedInElsewhere => false,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! This crate is the executable form of `subjects.md`: who is named how ([`id`], [`name`]),
 //! on which subject a message goes ([`subject`]), and what stands in it ([`event`], [`ack`],
-//! [`request`], [`answer`], [`order`], [`beat`], [`dead`]). It knows CBOR ([`codec`]) and nothing of
+//! [`request`], [`answer`], [`order`], [`beat`], [`dead`]), and by which rule one of several claims
+//! to a uid stands ([`claim`]). It knows CBOR ([`codec`]) and nothing of
 //! sockets, tasks or NATS clients.
 //!
 //! Two rules hold everywhere. A *subject* names whom, the *payload* says what. Unknown fields are
@@ -11,6 +12,7 @@
 pub mod ack;
 pub mod answer;
 pub mod beat;
+pub mod claim;
 pub mod close;
 pub mod codec;
 pub mod dead;
@@ -31,6 +33,7 @@ pub use self::{
     ack::{Ack, AckMessage, AckStatus, SessionChange},
     answer::{Answer, AnswerError, ClientInfo, NameCount},
     beat::{GatewayBeat, NodeState, ShardBeat, WorkerBeat},
+    claim::{Claims, Policy, Rank},
     close::CloseCode,
     codec::{DecodeError, decode, encode, encode_into},
     dead::{Dead, DeadReason},

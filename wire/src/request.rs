@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClientId, CloseCode, ConnId, Filter, Group, Payload, Session, Uid, codec, filter::few,
+    ClientId, CloseCode, ConnId, Filter, Group, Payload, Policy, Rank, Session, Uid, codec,
+    filter::few,
 };
 
 /// Longest close reason, in bytes (RFC 6455, section 5.5).
@@ -21,10 +22,15 @@ pub struct Request {
     /// it. Required there, absent for a client and for all. For a query that goes to a gateway's
     /// own subject it names whose clients are meant, together with `target`.
     pub to: Option<String>,
-    /// Of a query on `all` or on a gateway's own subject: whose clients are meant.
+    /// On `all` and on a gateway's own subject: whose clients are meant.
     pub target: Option<TargetKind>,
+    /// On a gateway's own subject, with `target` client: which of its clients are meant.
+    pub conns: Vec<ConnId>,
     /// Clients that are left out.
     pub except: Vec<ClientId>,
+    /// Of a command: clients whose session has another version are left out. Where that leaves
+    /// nobody, the answer is `conflict`.
+    pub version: Option<u64>,
     /// What to do or to answer.
     pub kind: RequestKind,
 }
@@ -81,6 +87,36 @@ pub enum Command {
     SetSession(Session),
     /// Merges this session into its own, map by map.
     UpdateSession(Session),
+    /// Claims a uid for it alone; see [`claim`](crate::claim).
+    Claim {
+        /// What it is to have.
+        uid: Uid,
+        /// By which policy.
+        policy: Policy,
+        /// One more than the highest that was there when the bind began.
+        ticket: u64,
+    },
+    /// Holds a claim against those who have the uid or claim it; without one only looks.
+    Contest {
+        /// What is contested.
+        uid: Uid,
+        /// The claim.
+        by: Option<Rank>,
+    },
+    /// Makes it the client of the uid that it claimed, if the claim stands.
+    Settle {
+        /// What it claimed.
+        uid: Uid,
+        /// The claim's.
+        ticket: u64,
+    },
+    /// Takes a claim back, settled or not.
+    Withdraw {
+        /// What it claimed.
+        uid: Uid,
+        /// The claim's.
+        ticket: u64,
+    },
 }
 
 /// What can be asked about the clients of a target.
@@ -157,7 +193,9 @@ impl Request {
         Self {
             to: None,
             target: None,
+            conns: Vec::new(),
             except: Vec::new(),
+            version: None,
             kind: RequestKind::Command(command),
         }
     }
@@ -168,7 +206,9 @@ impl Request {
         Self {
             to: None,
             target: None,
+            conns: Vec::new(),
             except: Vec::new(),
+            version: None,
             kind: RequestKind::Query(query),
         }
     }
@@ -184,6 +224,21 @@ impl Request {
     #[must_use]
     pub fn except(mut self, clients: Vec<ClientId>) -> Self {
         self.except = clients;
+        self
+    }
+
+    /// The same for these clients of the gateway on whose own subject it is published.
+    #[must_use]
+    pub fn conns(mut self, conns: Vec<ConnId>) -> Self {
+        self.target = Some(TargetKind::Client);
+        self.conns = conns;
+        self
+    }
+
+    /// The same, leaving out clients whose session has another version.
+    #[must_use]
+    pub const fn version(mut self, version: Option<u64>) -> Self {
+        self.version = version;
         self
     }
 }
@@ -217,6 +272,10 @@ enum Do {
     Leave,
     SetSession,
     UpdateSession,
+    Claim,
+    Contest,
+    Settle,
+    Withdraw,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -245,6 +304,13 @@ struct Raw {
         deserialize_with = "codec::bounded"
     )]
     except: Vec<ClientId>,
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "codec::bounded"
+    )]
+    conns: Vec<ConnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Payload>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,6 +323,12 @@ struct Raw {
     group: Option<Group>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Policy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<Rank>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<Fields>,
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
@@ -314,6 +386,31 @@ impl From<Command> for Raw {
                 session: Some(session),
                 ..raw(Do::UpdateSession)
             },
+            Command::Claim {
+                uid,
+                policy,
+                ticket,
+            } => Self {
+                uid: Some(uid),
+                policy: Some(policy),
+                ticket: Some(ticket),
+                ..raw(Do::Claim)
+            },
+            Command::Contest { uid, by } => Self {
+                uid: Some(uid),
+                by,
+                ..raw(Do::Contest)
+            },
+            Command::Settle { uid, ticket } => Self {
+                uid: Some(uid),
+                ticket: Some(ticket),
+                ..raw(Do::Settle)
+            },
+            Command::Withdraw { uid, ticket } => Self {
+                uid: Some(uid),
+                ticket: Some(ticket),
+                ..raw(Do::Withdraw)
+            },
         }
     }
 }
@@ -360,7 +457,9 @@ impl From<Request> for Raw {
         Self {
             to: request.to,
             target: request.target,
+            conns: request.conns,
             except: request.except,
+            version: request.version,
             ..raw
         }
     }
@@ -399,6 +498,23 @@ impl TryFrom<Raw> for Command {
             Do::UpdateSession => {
                 Self::UpdateSession(raw.session.ok_or(Missing("update_session", "session"))?)
             }
+            Do::Claim => Self::Claim {
+                uid: raw.uid.ok_or(Missing("claim", "uid"))?,
+                policy: raw.policy.ok_or(Missing("claim", "policy"))?,
+                ticket: raw.ticket.ok_or(Missing("claim", "ticket"))?,
+            },
+            Do::Contest => Self::Contest {
+                uid: raw.uid.ok_or(Missing("contest", "uid"))?,
+                by: raw.by,
+            },
+            Do::Settle => Self::Settle {
+                uid: raw.uid.ok_or(Missing("settle", "uid"))?,
+                ticket: raw.ticket.ok_or(Missing("settle", "ticket"))?,
+            },
+            Do::Withdraw => Self::Withdraw {
+                uid: raw.uid.ok_or(Missing("withdraw", "uid"))?,
+                ticket: raw.ticket.ok_or(Missing("withdraw", "ticket"))?,
+            },
         })
     }
 }
@@ -410,7 +526,9 @@ impl TryFrom<Raw> for Request {
     type Error = RequestError;
 
     fn try_from(mut raw: Raw) -> Result<Self, RequestError> {
-        let (to, target, except) = (raw.to.take(), raw.target, std::mem::take(&mut raw.except));
+        let (to, target, version) = (raw.to.take(), raw.target, raw.version);
+        let conns = std::mem::take(&mut raw.conns);
+        let except = std::mem::take(&mut raw.except);
         let limit = raw.limit.unwrap_or(DEFAULT_LIMIT);
         let names = Names {
             names: std::mem::take(&mut raw.names),
@@ -433,7 +551,9 @@ impl TryFrom<Raw> for Request {
         Ok(Self {
             to,
             target,
+            conns,
             except,
+            version,
             kind,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wire::{ClientId, Command, Group, Uid};
 
-use crate::{Close, Error, Gateway, Message, context::Context};
+use crate::{BindPolicy, Bound, Close, Error, Gateway, Message, context::Context};
 
 /// The client whose event is being handled, with its session.
 ///
@@ -101,6 +101,24 @@ impl<S> Client<S> {
         target.bind_uid(&uid).await?;
         self.uid = Some(uid);
         Ok(())
+    }
+
+    /// Makes it a client of this uid, by a policy for those who have it already; see
+    /// [`Target::bind_uid_with`](crate::Target::bind_uid_with).
+    ///
+    /// Look at what it says: only after [`Bound::Yes`] the client has the uid.
+    pub async fn bind_uid_with(
+        &mut self,
+        uid: impl AsRef<str>,
+        policy: BindPolicy,
+    ) -> Result<Bound, Error> {
+        let uid = Uid::new(uid.as_ref())?;
+        let target = self.context.gateway.client(self.context.client);
+        let bound = target.bind_uid_with(&uid, policy).await?;
+        if bound.is_bound() {
+            self.uid = Some(uid);
+        }
+        Ok(bound)
     }
 
     /// Makes it a client of no uid.

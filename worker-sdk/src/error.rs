@@ -42,6 +42,7 @@ pub struct Error {
     kind: ErrorKind,
     context: String,
     source: Option<BoxError>,
+    session_version: Option<u64>,
 }
 
 /// What sort of thing went wrong.
@@ -66,6 +67,11 @@ pub enum ErrorKind {
     Timeout,
     /// A session that is not a map with text keys, is too large, or does not fit its type.
     Session,
+    /// The session has another version than the one on which the change was conditioned; see
+    /// [`Error::session_version`].
+    Conflict,
+    /// A target that this cannot be done to, such as several where one client is needed.
+    InvalidTarget,
     /// JSON that is not what it should be.
     Json,
     /// A gateway says that it could not do it.
@@ -84,6 +90,17 @@ impl Error {
             kind,
             context: context.into(),
             source: None,
+            session_version: None,
+        }
+    }
+
+    pub(crate) fn conflict(version: u64) -> Self {
+        Self {
+            session_version: Some(version),
+            ..Self::new(
+                ErrorKind::Conflict,
+                format!("somebody changed it meanwhile: the session is at version {version}"),
+            )
         }
     }
 
@@ -96,6 +113,12 @@ impl Error {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Of [`ErrorKind::Conflict`]: the version that the session has.
+    #[must_use]
+    pub const fn session_version(&self) -> Option<u64> {
+        self.session_version
     }
 }
 

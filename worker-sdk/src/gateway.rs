@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Borrow,
+    collections::BTreeSet,
     fmt,
     path::PathBuf,
     sync::{Arc, Weak},
@@ -72,6 +73,33 @@ impl Gateway {
     /// All members of a group.
     pub fn group(&self, name: impl AsRef<str>) -> Target {
         Target::new(self.clone(), Group::new(name.as_ref()).map(Whom::Group))
+    }
+
+    /// Several clients, wherever they are.
+    ///
+    /// A command goes out as one message for each gateway that has some of them. One that is named
+    /// twice is meant once; those that are not there are no error.
+    pub fn clients(&self, ids: impl IntoIterator<Item = impl Borrow<ClientId>>) -> Target {
+        let ids: BTreeSet<ClientId> = ids.into_iter().map(|id| *id.borrow()).collect();
+        Target::new(self.clone(), Ok(Whom::Clients(ids)))
+    }
+
+    /// All clients of several uids. A command goes out as one message for each uid.
+    pub fn uids(&self, uids: impl IntoIterator<Item = impl AsRef<str>>) -> Target {
+        let uids = uids.into_iter().map(|uid| Uid::new(uid.as_ref()));
+        Target::new(self.clone(), uids.collect::<Result<_, _>>().map(Whom::Uids))
+    }
+
+    /// All members of several groups.
+    ///
+    /// A command goes out as one message for each group, so a client that is in two of them gets a
+    /// message **twice**, as with GatewayWorker; a group that is named twice counts once.
+    pub fn groups(&self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Target {
+        let names = names.into_iter().map(|name| Group::new(name.as_ref()));
+        Target::new(
+            self.clone(),
+            names.collect::<Result<_, _>>().map(Whom::Groups),
+        )
     }
 
     /// Everybody.

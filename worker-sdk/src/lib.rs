@@ -110,8 +110,12 @@
 //! gateway.group("lobby").except([me]).send("somebody came in")?;
 //! gateway.uid("42").close()?;                        // sign out everywhere
 //! gateway.group("lobby").join("game-7").await?;      // move the whole room
+//! gateway.groups(["lobby", "game-7"]).send("hello")?; // twice to who is in both
+//! let reached = gateway.all().send_confirmed("hello").await?.clients;
 //! # Ok(()) }
 //! ```
+//!
+//! [`Target::bind_uid_with`] gives a uid to one client alone: the newest, or the first.
 //!
 //! - **Order.** What a handler issues reaches a client in that order, whatever the targets: `join`,
 //!   then a group send, then a direct send arrive so. The same holds from one handler to whatever
@@ -160,8 +164,10 @@
 //! `Events.php` is [`Events`], `$_SESSION` is [`Client::session`], `Lib\Gateway` and GatewayClient
 //! are [`Gateway`]. GatewayWorker's names are there too: search for `sendToUid`.
 
+mod bind;
 mod client;
 mod close;
+mod confirm;
 mod connect;
 mod context;
 mod desk;
@@ -196,8 +202,10 @@ mod worker;
 pub use wire::{ClientId, ConnId, GatewayId, IdError, WorkerId};
 
 pub use self::{
+    bind::{BindPolicy, Bound},
     client::Client,
     close::{Close, Closed, ClosedBy},
+    confirm::Reached,
     error::{BoxError, Error, ErrorKind, HandlerResult, Retry},
     events::Events,
     filter::Filter,

@@ -119,6 +119,14 @@ impl Link {
         })
     }
 
+    /// Publishes several messages without waiting for anything, all of them or none.
+    pub(crate) fn publish_all(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        for letter in &letters {
+            self.check_len(letter.payload.len())?;
+        }
+        self.outbox.publish_all(letters)
+    }
+
     /// Publishes with a subject for answers.
     pub(crate) fn ask(
         &self,

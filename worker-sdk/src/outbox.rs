@@ -57,6 +57,17 @@ impl Outbox {
         }
     }
 
+    /// Puts messages at the end, all of them or none.
+    pub(crate) fn publish_all(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        match self {
+            Self::Nats(queue) => queue.publish_all(letters),
+            Self::Memory(hub) => {
+                letters.iter().for_each(|letter| hub.publish(letter));
+                Ok(())
+            }
+        }
+    }
+
     /// Puts a message at the end that was taken before: room or not.
     pub(crate) fn publish_promised(&self, letter: Letter) {
         match self {
@@ -153,6 +164,16 @@ impl Queue {
             return Err(closed());
         }
         self.push(letter);
+        Ok(())
+    }
+
+    fn publish_all(&self, letters: Vec<Letter>) -> Result<(), Error> {
+        let weight = |letter: &Letter| letter.payload.len() + OVERHEAD;
+        self.check(letters.iter().map(weight).sum())?;
+        if self.lock().closed {
+            return Err(closed());
+        }
+        letters.into_iter().for_each(|letter| self.push(letter));
         Ok(())
     }
 
@@ -329,7 +350,11 @@ pub(crate) fn command_weight(command: &Command) -> usize {
         Command::Close {
             reason, message, ..
         } => reason.len() + message.as_ref().map_or(0, wire::Payload::len),
-        Command::BindUid(uid) => uid.len(),
+        Command::BindUid(uid)
+        | Command::Claim { uid, .. }
+        | Command::Contest { uid, .. }
+        | Command::Settle { uid, .. }
+        | Command::Withdraw { uid, .. } => uid.len(),
         Command::Join(group) | Command::Leave(group) => group.len(),
         Command::SetSession(session) | Command::UpdateSession(session) => session.as_bytes().len(),
         Command::Destroy | Command::UnbindUid => 0,
@@ -430,6 +455,17 @@ mod tests {
         assert_eq!(refused.kind(), ErrorKind::Full);
         queue.ack(A, ack(1));
         assert_eq!(order(&queue), ["fits", "1"]);
+    }
+
+    #[test]
+    fn several_messages_go_in_together_or_not_at_all() {
+        let queue = Queue::new(1000);
+        let letters = |many: usize| (0..many).map(|_| letter("one", 200)).collect();
+        let refused = queue.publish_all(letters(4)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Full);
+        assert!(order(&queue).is_empty());
+        queue.publish_all(letters(3)).unwrap();
+        assert_eq!(order(&queue).len(), 3);
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
-use wire::{Answer, AnswerError, ClientId, Command, GatewayId, Query, Request, RequestKind};
+use wire::{
+    Answer, AnswerError, ClientId, GatewayId, Query, Request, RequestKind, session::MAX_SESSION,
+};
 
 use crate::{
     Error, ErrorKind, Target, context,
@@ -79,38 +81,11 @@ impl Target {
         let request = self.request_elsewhere(count())?;
         link.ask(link.subjects.all(), call.subject(), wire::encode(&request))?;
         let found = |answer: &Answer| answer.count > 0;
-        let (answers, silent) = gather(link, &mut call, gateways, found).await?;
+        let (answers, silent) = gather(link, &mut call, gateways, link.deadline(), found).await?;
         match answers.iter().any(found) {
             false if !silent.is_empty() => Err(missing(&silent)),
             found => Ok(found),
         }
-    }
-
-    /// Issues a command and waits for those who have such clients.
-    pub(crate) async fn await_command(&self, command: Command) -> Result<u64, Error> {
-        let link = self.gateway.link();
-        let (subject, request) = self.request(RequestKind::Command(command))?;
-        let gateways: Vec<GatewayId> = match self.whom()? {
-            Whom::Client(id) => {
-                let answer = self.ask_client(*id, request.kind).await?;
-                return Ok(answer.map_or(0, |a| a.count));
-            }
-            Whom::All => {
-                context::overtaking();
-                link.gateways().await?
-            }
-            // Only gateways with such clients hear it, so find out first who they are.
-            Whom::Uid(_) | Whom::Group(_) => {
-                let (answers, missing) = self.survey(RequestKind::Query(Query::Count)).await?;
-                let with = |a: &Answer| (a.count > 0).then_some(a.gateway);
-                answers.iter().filter_map(with).chain(missing).collect()
-            }
-        };
-        let (answers, silent) = Box::pin(many(link, subject, &request, gateways)).await?;
-        if !silent.is_empty() {
-            return Err(missing(&silent));
-        }
-        Ok(answers.iter().map(|a| a.count).sum())
     }
 
     /// Asks the gateway of a client; `None` if that is gone.
@@ -182,7 +157,7 @@ async fn first(link: &Link, call: &mut Call, until: Instant) -> Result<Option<An
 }
 
 /// The answers of these gateways, and of any others that answer meanwhile; then who gave none.
-async fn many(
+pub(crate) async fn many(
     link: &Link,
     subject: String,
     request: &Request,
@@ -191,17 +166,17 @@ async fn many(
     context::overtaking();
     let mut call = link.replies.open();
     link.ask(subject, call.subject(), wire::encode(request))?;
-    gather(link, &mut call, gateways, |_| false).await
+    gather(link, &mut call, gateways, link.deadline(), |_| false).await
 }
 
 /// Waits until these gateways answered, or until one answer is enough.
-async fn gather(
+pub(crate) async fn gather(
     link: &Link,
     call: &mut Call,
     gateways: Vec<GatewayId>,
+    deadline: Instant,
     enough: impl Fn(&Answer) -> bool,
 ) -> Result<(Vec<Answer>, Vec<GatewayId>), Error> {
-    let deadline = link.deadline();
     let mut open: HashSet<GatewayId> = gateways.into_iter().collect();
     let mut answers = Vec::new();
     while !open.is_empty() && !answers.last().is_some_and(&enough) {
@@ -227,8 +202,9 @@ pub(crate) fn check(answer: Answer) -> Result<Answer, Error> {
         Some(AnswerError::NoClient) => Ok(Answer::count(answer.gateway, 0)),
         Some(AnswerError::SessionTooLarge) => Err(Error::new(
             ErrorKind::Session,
-            "the session would grow over its limit",
+            format!("the session would grow over its limit of {MAX_SESSION} bytes"),
         )),
+        Some(AnswerError::Conflict) => Err(Error::conflict(answer.version)),
         Some(AnswerError::Malformed | AnswerError::Other) => Err(Error::new(
             ErrorKind::Refused,
             "a gateway does not understand the request",
@@ -243,7 +219,7 @@ fn no_answer(link: &Link) -> Error {
     )
 }
 
-fn missing(gateways: &[GatewayId]) -> Error {
+pub(crate) fn missing(gateways: &[GatewayId]) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!("gateways that did not answer: {gateways:?}"),

@@ -1,8 +1,6 @@
 //! Commands: what is done to the clients of a target.
 
-use wire::{
-    Answer, AnswerError, ClosedBy, Command, Payload, Request, RequestKind, Session, TargetKind,
-};
+use wire::{Answer, AnswerError, ClosedBy, Command, Payload, Request, RequestKind, TargetKind};
 
 use super::{Shard, client::End};
 use crate::{hub::TopicKind, outgoing::Outgoing, topics::Slot};
@@ -17,6 +15,8 @@ pub(super) enum Target {
     All,
     /// This gateway itself: the request says whose clients are meant.
     Gateway,
+    /// Those of its clients that the request names.
+    Named,
 }
 
 impl Shard {
@@ -42,10 +42,7 @@ impl Shard {
             }
             RequestKind::Command(command) => {
                 self.metrics.commands.inc();
-                Some(match self.apply(target, request, command) {
-                    Ok(count) => Answer::count(self.gateway, count),
-                    Err(error) => Answer::error(self.gateway, error),
-                })
+                Some(self.apply(target, request, command))
             }
         }
     }
@@ -69,10 +66,13 @@ impl Shard {
             (Target::All | Target::Gateway, None | Some(TargetKind::All)) => Ok(Some(Target::All)),
             (Target::All | Target::Gateway, Some(TargetKind::Uid)) => named(TopicKind::Uid),
             (Target::All | Target::Gateway, Some(TargetKind::Group)) => named(TopicKind::Group),
+            (Target::Gateway, Some(TargetKind::Client)) if !request.conns.is_empty() => {
+                Ok(Some(Target::Named))
+            }
             (Target::All | Target::Gateway, Some(TargetKind::Client)) => {
                 Err(AnswerError::Malformed)
             }
-            (Target::Client(_) | Target::Nobody, _) => Ok(Some(target)),
+            (Target::Client(_) | Target::Nobody | Target::Named, _) => Ok(Some(target)),
         }
     }
 
@@ -81,6 +81,16 @@ impl Shard {
         let mut slots: Vec<Slot> = match target {
             Target::Nobody | Target::Gateway => Vec::new(),
             Target::Client(slot) => vec![slot],
+            Target::Named => {
+                let mut slots: Vec<Slot> = request
+                    .conns
+                    .iter()
+                    .filter_map(|conn| self.open_client(*conn))
+                    .collect();
+                slots.sort_unstable();
+                slots.dedup();
+                slots
+            }
             Target::Topic(kind, topic) => self.hub.topics(kind).members(topic).collect(),
             Target::All => self
                 .hub
@@ -100,42 +110,73 @@ impl Shard {
         slots
     }
 
-    /// Does a command to every client of a target; says to how many.
-    fn apply(
-        &mut self,
-        target: Target,
-        request: &Request,
-        command: &Command,
-    ) -> Result<u64, AnswerError> {
+    /// Does a command to every client of a target; the answer says to how many.
+    fn apply(&mut self, target: Target, request: &Request, command: &Command) -> Answer {
+        let gateway = self.gateway;
+        let refused = |error| Answer::error(gateway, error);
         if matches!(target, Target::Nobody) && request.to.is_none() {
-            return Err(AnswerError::NoClient);
+            return refused(AnswerError::NoClient);
         }
         // kept bytes are in our own encoding, so that equal sessions are equal bytes
-        let checked = |session: &Session| session.checked().map_err(|_| AnswerError::Malformed);
-        let kept;
-        let command = match command {
-            Command::SetSession(session) => {
-                kept = Command::SetSession(checked(session)?);
-                &kept
-            }
-            Command::UpdateSession(session) => {
-                kept = Command::UpdateSession(checked(session)?);
-                &kept
-            }
-            other => other,
+        let kept = match command {
+            Command::SetSession(session) => Some(session.checked().map(Command::SetSession)),
+            Command::UpdateSession(session) => Some(session.checked().map(Command::UpdateSession)),
+            _ => None,
         };
+        let command = match &kept {
+            None => command,
+            Some(Ok(kept)) => kept,
+            Some(Err(_)) => return refused(AnswerError::Malformed),
+        };
+        if let (Command::Contest { uid, by }, Target::All) = (command, target)
+            && request.except.is_empty()
+        {
+            return self.contest(uid, by.as_ref(), |_| true);
+        }
+        let mut slots = self.slots(target, request);
+        if let Some(version) = request.version {
+            let meant = slots.len();
+            slots.retain(|slot| self.version(*slot) == version);
+            if slots.is_empty() && meant > 0 {
+                return self.with_version(target, refused(AnswerError::Conflict));
+            }
+        }
+        if let Command::Contest { uid, by } = command {
+            return self.contest(uid, by.as_ref(), |slot| slots.contains(&slot));
+        }
         let mut message = payload(command).map(Outgoing::new);
         let (mut done, mut failed) = (0, None);
-        for slot in self.slots(target, request) {
+        for slot in slots {
             match self.apply_one(slot, command, message.as_mut()) {
                 Ok(true) => done += 1,
                 Ok(false) => {}
                 Err(error) => failed = Some(error),
             }
         }
-        match failed {
-            Some(error) if done == 0 => Err(error),
-            _ => Ok(done),
+        let answer = match failed {
+            Some(error) if done == 0 => Answer::error(self.gateway, error),
+            _ => Answer::count(self.gateway, done),
+        };
+        match command {
+            Command::SetSession(_) | Command::UpdateSession(_) => self.with_version(target, answer),
+            _ => answer,
+        }
+    }
+
+    /// How often a client's session was changed.
+    fn version(&self, slot: Slot) -> u64 {
+        let client = self.clients[slot as usize].as_ref();
+        client.map_or(0, |client| client.version)
+    }
+
+    /// The answer, with the version of the session if it is about one client.
+    fn with_version(&self, target: Target, answer: Answer) -> Answer {
+        match target {
+            Target::Client(slot) => Answer {
+                version: self.version(slot),
+                ..answer
+            },
+            _ => answer,
         }
     }
 
@@ -205,6 +246,17 @@ impl Shard {
                     client.version += 1;
                 }
             }
+            Command::Claim {
+                uid,
+                policy,
+                ticket,
+            } => self.claim(slot, uid, *policy, *ticket),
+            Command::Contest { uid, by } => {
+                let contest = self.contest(uid, by.as_ref(), |other| other == slot);
+                return Ok(contest.count > 0);
+            }
+            Command::Settle { uid, ticket } => return self.settle(slot, uid, *ticket),
+            Command::Withdraw { uid, ticket } => return Ok(self.withdraw(slot, uid, *ticket)),
         }
         Ok(true)
     }

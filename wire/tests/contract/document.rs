@@ -6,7 +6,7 @@ use ciborium::Value;
 use data_encoding::HEXLOWER;
 use wire::{
     AckStatus, AnswerError, ClientId, CloseCode, ConnId, DeadReason, EventKind, GatewayId,
-    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, codec, filter, micro,
+    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, claim, codec, filter, micro,
     name, request, session, subject, token,
 };
 
@@ -240,6 +240,7 @@ fn answer_errors_are_on_the_page() {
         AnswerError::NoClient,
         AnswerError::Malformed,
         AnswerError::SessionTooLarge,
+        AnswerError::Conflict,
         AnswerError::Other,
     ];
     for error in all {
@@ -247,6 +248,7 @@ fn answer_errors_are_on_the_page() {
             AnswerError::NoClient
             | AnswerError::Malformed
             | AnswerError::SessionTooLarge
+            | AnswerError::Conflict
             | AnswerError::Other => {}
         }
     }
@@ -315,7 +317,7 @@ fn marked(cell: &str) -> BTreeSet<&str> {
 /// The fields of a request that decide whether it decodes, and those that may stand beside.
 fn of_verb(key: &str) -> Vec<(String, Vec<(String, Value)>)> {
     let mut verbs: Vec<(String, Vec<(String, Value)>)> = Vec::new();
-    let common = ["to", "target", "except", key];
+    let common = ["to", "target", "conns", "except", "version", key];
     for (_, request) in schema::own("request") {
         let entries = request.into_map().expect("a map").into_iter();
         let entries: Vec<(String, Value)> = entries
@@ -477,6 +479,7 @@ fn limits_are_on_the_page() {
             "session::MAX_SESSION_DEPTH",
             session::MAX_SESSION_DEPTH as u64,
         ),
+        limit("claim::LAPSE_MS", claim::LAPSE_MS),
         limit("beat::INTERVAL_MS", beat::INTERVAL_MS),
         limit("beat::MISSES", beat::MISSES),
     ];
@@ -554,6 +557,7 @@ fn fields_are_on_the_page() {
     fields("### Session change", "ack", &["acks", "session"]);
     fields("### Dead letter", "dead", &[]);
     fields("### Request", "request", &[]);
+    fields("### Claim", "request", &["by"]);
     fields("### Fields", "request", &["fields"]);
     fields("### Filter", "request", &["where"]);
     fields("### Answer", "answer", &[]);

@@ -179,6 +179,8 @@ fn requests_are_read_and_written_as_ever() {
         "close_with_all",
         "update_session",
         "send_to_group_except",
+        "send_to_clients",
+        "contest",
         "list_group_next_page",
         "list_where",
         "groups_named_next_page",
@@ -191,7 +193,7 @@ fn answers_are_read_and_written_as_ever() {
     check(
         "answer",
         &samples::answers(),
-        &["no_client", "page", "names"],
+        &["no_client", "contest", "page", "names"],
     );
 }
 

@@ -6,7 +6,7 @@ use ciborium::Value;
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy,
     Command, ConnId, Dead, DeadReason, EventBatch, Fields, Filter, GatewayBeat, GatewayId, Group,
-    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, ProcessId, Query, Request,
+    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, Policy, ProcessId, Query, Rank, Request,
     ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId,
     session::SessionMap,
 };
@@ -219,8 +219,16 @@ fn acks_of(acks: Vec<Ack>) -> AckMessage {
     }
 }
 
+/// Those that there were from the start: what the frozen `done_commands` holds.
 fn all_commands() -> Vec<Command> {
-    commands().into_iter().map(|(_, command)| command).collect()
+    let of_old = |(_, command)| match command {
+        Command::Claim { .. }
+        | Command::Contest { .. }
+        | Command::Settle { .. }
+        | Command::Withdraw { .. } => None,
+        command => Some(command),
+    };
+    commands().into_iter().filter_map(of_old).collect()
 }
 
 pub(crate) fn acks() -> Vec<Sample<AckMessage>> {
@@ -324,6 +332,46 @@ fn commands() -> Vec<Sample<Command>> {
         ("set_session", Command::SetSession(alice())),
         ("set_session_empty", Command::SetSession(Session::default())),
         ("update_session", Command::UpdateSession(alice())),
+        (
+            "claim",
+            Command::Claim {
+                uid: uid("42"),
+                policy: Policy::KickOld,
+                ticket: 3,
+            },
+        ),
+        (
+            "contest",
+            Command::Contest {
+                uid: uid("42"),
+                by: Some(Rank {
+                    policy: Policy::RejectNew,
+                    ticket: 3,
+                    client: client(),
+                }),
+            },
+        ),
+        (
+            "contest_looks",
+            Command::Contest {
+                uid: uid("42"),
+                by: None,
+            },
+        ),
+        (
+            "settle",
+            Command::Settle {
+                uid: uid("42"),
+                ticket: 3,
+            },
+        ),
+        (
+            "withdraw",
+            Command::Withdraw {
+                uid: uid("42"),
+                ticket: 3,
+            },
+        ),
     ]
 }
 
@@ -369,6 +417,26 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
         (
             "join_by_uid",
             Request::command(Command::Join(group("lobby"))).to("42"),
+        ),
+        (
+            "send_to_clients",
+            Request::command(Command::Send(text("hello"))).conns(vec![conn(), ConnId(u32::MAX)]),
+        ),
+        (
+            "send_confirmed_to_uid",
+            about(
+                TargetKind::Uid,
+                Some("42"),
+                Request::command(Command::Send(text("hello"))),
+            ),
+        ),
+        (
+            "set_session_if",
+            Request::command(Command::SetSession(alice())).version(Some(7)),
+        ),
+        (
+            "update_session_if",
+            Request::command(Command::UpdateSession(alice())).version(Some(0)),
         ),
         ("count", Request::query(Query::Count)),
         ("count_uid", Request::query(Query::Count).to("42")),
@@ -494,6 +562,32 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
         (
             "session_too_large",
             Answer::error(gateway(), AnswerError::SessionTooLarge),
+        ),
+        (
+            "conflict",
+            Answer {
+                version: 8,
+                ..Answer::error(gateway(), AnswerError::Conflict)
+            },
+        ),
+        (
+            "session_set",
+            Answer {
+                version: 8,
+                ..Answer::count(gateway(), 1)
+            },
+        ),
+        (
+            "contest",
+            Answer {
+                ticket: 3,
+                holder: Some(client()),
+                rival: Some(ClientId {
+                    conn: ConnId(u32::MAX),
+                    ..client()
+                }),
+                ..Answer::count(gateway(), 1)
+            },
         ),
         ("other", Answer::error(gateway(), AnswerError::Other)),
         (

@@ -6,7 +6,7 @@ use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseCode, CloseEvent,
     ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, Filter,
     GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Order, OrderKind,
-    Payload, ProcessId, Query, Request, RequestKind, ServiceName, Session, SessionChange,
+    Payload, Policy, ProcessId, Query, Rank, Request, RequestKind, ServiceName, Session, SessionChange,
     ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, name::MAX_NAME, request::MAX_REASON,
     session::SessionMap,
 };
@@ -216,6 +216,26 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         group().prop_map(Command::Leave),
         session().prop_map(Command::SetSession),
         session().prop_map(Command::UpdateSession),
+        claiming(),
+    ]
+}
+
+fn claiming() -> impl Strategy<Value = Command> {
+    let policy = || select(&[Policy::KickOld, Policy::RejectNew][..]);
+    let rank = (policy(), any::<u64>(), client()).prop_map(|(policy, ticket, client)| Rank {
+        policy,
+        ticket,
+        client,
+    });
+    prop_oneof![
+        (uid(), policy(), any::<u64>()).prop_map(|(uid, policy, ticket)| Command::Claim {
+            uid,
+            policy,
+            ticket
+        }),
+        (uid(), option::of(rank)).prop_map(|(uid, by)| Command::Contest { uid, by }),
+        (uid(), any::<u64>()).prop_map(|(uid, ticket)| Command::Settle { uid, ticket }),
+        (uid(), any::<u64>()).prop_map(|(uid, ticket)| Command::Withdraw { uid, ticket }),
     ]
 }
 
@@ -298,12 +318,16 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
     let whom = (
         option::of(name()),
         option::of(select(targets.to_vec())),
+        vec(conn(), 0..4),
         vec(client(), 0..4),
+        option::of(any::<u64>()),
     );
-    (whom, kind).prop_map(|((to, target, except), kind)| Request {
+    (whom, kind).prop_map(|((to, target, conns, except, version), kind)| Request {
         to,
         target,
+        conns,
         except,
+        version,
         kind,
     })
 }
@@ -349,6 +373,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         AnswerError::NoClient,
         AnswerError::Malformed,
         AnswerError::SessionTooLarge,
+        AnswerError::Conflict,
         AnswerError::Other,
     ];
     let of_client = (option::of(uid()), session(), any::<u64>());
@@ -371,14 +396,26 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         vec(named, 0..4),
         option::of(name()),
     );
+    let contest = (
+        any::<[u64; 2]>(),
+        option::of(client()),
+        option::of(client()),
+    );
     (
         gateway(),
         option::of(select(errors.to_vec())),
         any::<u64>(),
         page,
+        contest,
     )
         .prop_map(
-            |(gateway, error, count, (clients, next, names, next_name))| Answer {
+            |(
+                gateway,
+                error,
+                count,
+                (clients, next, names, next_name),
+                ([version, ticket], holder, rival),
+            )| Answer {
                 gateway,
                 error,
                 count,
@@ -386,6 +423,10 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
                 next,
                 names,
                 next_name,
+                version,
+                ticket,
+                holder,
+                rival,
             },
         )
 }

@@ -4,13 +4,34 @@ use std::borrow::Borrow;
 
 use serde::Serialize;
 
-use crate::{ClientId, Error, Gateway, Message};
+use crate::{ClientId, Close, Error, Gateway, Message};
 
 impl Gateway {
     /// `all().send(message)`
     #[doc(alias = "sendToAll")]
     pub fn send_to_all(&self, message: impl Into<Message>) -> Result<(), Error> {
         self.all().send(message)
+    }
+
+    /// `all().except(ids).send(message)`
+    #[doc(alias = "sendToAll")]
+    pub fn send_to_all_except(
+        &self,
+        message: impl Into<Message>,
+        exclude: impl IntoIterator<Item = ClientId>,
+    ) -> Result<(), Error> {
+        self.all().except(exclude).send(message)
+    }
+
+    /// `clients(ids).send(message)`
+    #[doc(alias = "sendToAll")]
+    #[doc(alias = "sendToClient")]
+    pub fn send_to_clients(
+        &self,
+        ids: impl IntoIterator<Item = impl Borrow<ClientId>>,
+        message: impl Into<Message>,
+    ) -> Result<(), Error> {
+        self.clients(ids).send(message)
     }
 
     /// `client(id).send(message)`
@@ -33,6 +54,16 @@ impl Gateway {
         self.uid(uid).send(message)
     }
 
+    /// `uids(uids).send(message)`
+    #[doc(alias = "sendToUid")]
+    pub fn send_to_uids(
+        &self,
+        uids: impl IntoIterator<Item = impl AsRef<str>>,
+        message: impl Into<Message>,
+    ) -> Result<(), Error> {
+        self.uids(uids).send(message)
+    }
+
     /// `group(name).send(message)`
     #[doc(alias = "sendToGroup")]
     pub fn send_to_group(
@@ -43,10 +74,42 @@ impl Gateway {
         self.group(name).send(message)
     }
 
+    /// `group(name).except(ids).send(message)`
+    #[doc(alias = "sendToGroup")]
+    pub fn send_to_group_except(
+        &self,
+        name: impl AsRef<str>,
+        message: impl Into<Message>,
+        exclude: impl IntoIterator<Item = ClientId>,
+    ) -> Result<(), Error> {
+        self.group(name).except(exclude).send(message)
+    }
+
+    /// `groups(names).send(message)`: who is in two of them gets it twice.
+    #[doc(alias = "sendToGroup")]
+    pub fn send_to_groups(
+        &self,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+        message: impl Into<Message>,
+    ) -> Result<(), Error> {
+        self.groups(names).send(message)
+    }
+
     /// `client(id).close()`
     #[doc(alias = "closeClient")]
     pub fn close_client(&self, id: impl Borrow<ClientId>) -> Result<(), Error> {
         self.client(id).close()
+    }
+
+    /// `client(id).close_with(Close::default().message(message))`: a last message, then the end.
+    #[doc(alias = "closeClient")]
+    pub fn close_client_with(
+        &self,
+        id: impl Borrow<ClientId>,
+        message: impl Into<Message>,
+    ) -> Result<(), Error> {
+        self.client(id)
+            .close_with(Close::default().message(message))
     }
 
     /// `client(id).destroy()`

@@ -8,10 +8,10 @@ use std::{
 };
 
 use wire::{
-    Ack, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy, Command,
-    ConnId, Fields, Filter, GatewayId, Group, NameCount, Names, Payload, Query, Request,
-    RequestKind, Session, ShardBeat, Subjects, TargetKind, Uid, Wanted, request::RequestError,
-    token,
+    Ack, AckStatus, Answer, AnswerError, Claims, ClientId, ClientInfo, CloseCode, CloseEvent,
+    ClosedBy, Command, ConnId, Fields, Filter, GatewayId, Group, NameCount, Names, Payload, Query,
+    Rank, Request, RequestKind, Session, ShardBeat, Subjects, TargetKind, Uid, Wanted,
+    request::RequestError, token,
 };
 
 use crate::{Close, Message, outbox::Letter, replies::Replies};
@@ -22,6 +22,8 @@ pub(crate) struct Hub {
     pub(crate) subjects: Subjects,
     pub(crate) replies: Arc<Replies>,
     clients: Mutex<BTreeMap<ConnId, Seat>>,
+    /// Locked after the clients.
+    claims: Mutex<Claims<ConnId>>,
 }
 
 /// What the gateway holds for one client. It stays after the client is gone, to be looked at.
@@ -49,11 +51,17 @@ pub struct Received(pub Message);
 
 impl Hub {
     pub(crate) fn new() -> Self {
+        Self::of(GatewayId::from_bytes(*b"memory"))
+    }
+
+    /// One of several.
+    pub(crate) fn of(gateway: GatewayId) -> Self {
         Self {
-            gateway: GatewayId::from_bytes(*b"memory"),
+            gateway,
             subjects: Subjects::default(),
             replies: Replies::new("memory".to_owned()),
             clients: Mutex::default(),
+            claims: Mutex::default(),
         }
     }
 
@@ -71,6 +79,7 @@ impl Hub {
     /// An ack: changes of the session first, then the commands, as in a gateway.
     pub(crate) fn ack(&self, ack: &Ack) {
         let mut clients = self.lock();
+        let mut claims = self.claims();
         let Some(seat) = clients.get_mut(&ack.conn) else {
             return;
         };
@@ -82,7 +91,7 @@ impl Hub {
             }
             for command in &ack.commands {
                 // What a gateway refuses it logs; the session's limit is all there is to refuse.
-                let _ = seat.apply(command);
+                let _ = self.apply(&mut claims, seat, ack.conn, command);
             }
         }
         seat.acked = Some(ack.clone());
@@ -95,7 +104,14 @@ impl Hub {
         };
         let mut tokens = rest.split('.').skip(1);
         let (kind, name) = (tokens.next(), tokens.next());
+        let here = name == Some(self.gateway.to_string().as_str());
         let (kind, name) = match (kind, name) {
+            (Some("client" | "gateway"), _) if !here => {
+                if let Some(reply) = &letter.reply {
+                    self.replies.deliver(reply, true, b"");
+                }
+                return;
+            }
             (Some("client"), _) => (TargetKind::Client, tokens.next()),
             (Some("uid"), name) => (TargetKind::Uid, name),
             (Some("group"), name) => (TargetKind::Group, name),
@@ -115,7 +131,12 @@ impl Hub {
     }
 
     /// `None` where nobody would listen on the subject.
-    fn request(&self, kind: TargetKind, name: Option<&str>, request: &Request) -> Option<Answer> {
+    pub(crate) fn request(
+        &self,
+        kind: TargetKind,
+        name: Option<&str>,
+        request: &Request,
+    ) -> Option<Answer> {
         let mut clients = self.lock();
         let meant: Vec<ConnId> = match self.meant(&clients, kind, name, request) {
             Ok(meant) => meant,
@@ -128,23 +149,48 @@ impl Hub {
         if meant.is_empty() && kind == TargetKind::Client {
             return Some(Answer::error(self.gateway, AnswerError::NoClient));
         }
-        let meant = meant
+        let mut meant: Vec<ConnId> = meant
             .into_iter()
-            .filter(|conn| !request.except.contains(&self.id(*conn)));
+            .filter(|conn| !request.except.contains(&self.id(*conn)))
+            .collect();
+        let one = meant
+            .first()
+            .copied()
+            .filter(|_| kind == TargetKind::Client);
+        let version = |clients: &BTreeMap<ConnId, Seat>| one.map_or(0, |c| clients[&c].version);
+        if let Some(wanted) = request.version {
+            let all = meant.len();
+            meant.retain(|conn| clients[conn].version == wanted);
+            if meant.is_empty() && all > 0 {
+                return Some(Answer {
+                    version: version(&clients),
+                    ..Answer::error(self.gateway, AnswerError::Conflict)
+                });
+            }
+        }
+        let meant = meant.into_iter();
         match &request.kind {
+            RequestKind::Command(Command::Contest { uid, by }) => {
+                let meant: BTreeSet<ConnId> = meant.collect();
+                Some(self.contest(&mut clients, uid, by.as_ref(), &meant))
+            }
             RequestKind::Command(command) => {
                 let mut count = 0;
                 let mut error = None;
+                let mut claims = self.claims();
                 for conn in meant {
                     if let Some(seat) = clients.get_mut(&conn) {
-                        match seat.apply(command) {
-                            Ok(()) => count += 1,
+                        match self.apply(&mut claims, seat, conn, command) {
+                            Ok(done) => count += u64::from(done),
                             Err(refused) => error = Some(refused),
                         }
                     }
                 }
+                let is_of_session =
+                    matches!(command, Command::SetSession(_) | Command::UpdateSession(_));
                 Some(Answer {
-                    error,
+                    error: error.filter(|_| count == 0),
+                    version: if is_of_session { version(&clients) } else { 0 },
                     ..Answer::count(self.gateway, count)
                 })
             }
@@ -242,6 +288,7 @@ impl Hub {
         // The real name decides, and its token must be the subject's.
         let astray = name.is_some_and(|token| token::encode(to) != token);
         let is_meant = |conn: &ConnId, seat: &Seat| match kind {
+            TargetKind::Client if name.is_none() => request.conns.contains(conn),
             TargetKind::Client => name.and_then(|n| n.parse().ok()) == Some(*conn),
             TargetKind::Uid => !astray && seat.uid.as_deref() == Some(to),
             TargetKind::Group => !astray && seat.groups.iter().any(|g| g.as_str() == to),
@@ -252,6 +299,107 @@ impl Hub {
             .filter(|(conn, seat)| seat.is_there() && is_meant(conn, seat))
             .map(|(conn, _)| *conn)
             .collect())
+    }
+
+    /// What becomes of one client; whether anything did.
+    fn apply(
+        &self,
+        claims: &mut Claims<ConnId>,
+        seat: &mut Seat,
+        conn: ConnId,
+        command: &Command,
+    ) -> Result<bool, AnswerError> {
+        if !seat.is_there() {
+            return Ok(false);
+        }
+        match command {
+            Command::Claim {
+                uid,
+                policy,
+                ticket,
+            } => {
+                let rank = Rank {
+                    policy: *policy,
+                    ticket: *ticket,
+                    client: self.id(conn),
+                };
+                // Nothing is timed here, so nothing lapses.
+                claims.claim(conn, uid, rank, 0);
+            }
+            Command::Settle { uid, ticket } => {
+                let settled = claims.held(conn).is_some_and(|held| held.ticket == *ticket);
+                match claims.take(conn, uid, *ticket) {
+                    Some(rank) => claims.hold(conn, rank),
+                    None if settled && seat.uid.as_ref() == Some(uid) => {}
+                    None => return Err(AnswerError::Conflict),
+                }
+                seat.uid = Some(uid.clone());
+            }
+            Command::Withdraw { uid, ticket } => {
+                if claims.take(conn, uid, *ticket).is_some() {
+                    return Ok(true);
+                }
+                let settled = claims.held(conn).is_some_and(|held| held.ticket == *ticket);
+                if !settled || seat.uid.as_ref() != Some(uid) {
+                    return Ok(false);
+                }
+                claims.release(conn);
+                seat.uid = None;
+            }
+            // By itself it means nobody.
+            Command::Contest { .. } => return Ok(false),
+            Command::BindUid(uid) if seat.uid.as_ref() == Some(uid) => {}
+            command => {
+                if matches!(command, Command::BindUid(_) | Command::UnbindUid) {
+                    claims.release(conn);
+                }
+                let done = seat.apply(command)?;
+                if !seat.is_there() {
+                    claims.forget(conn);
+                }
+                return Ok(done);
+            }
+        }
+        Ok(true)
+    }
+
+    fn contest(
+        &self,
+        clients: &mut BTreeMap<ConnId, Seat>,
+        uid: &Uid,
+        by: Option<&Rank>,
+        meant: &BTreeSet<ConnId>,
+    ) -> Answer {
+        let mut claims = self.claims();
+        let has = |seat: &Seat| seat.is_there() && seat.uid.as_ref() == Some(uid);
+        let holders: Vec<(ConnId, ClientId)> = clients
+            .iter()
+            .filter(|(_, seat)| has(seat))
+            .map(|(conn, _)| (*conn, self.id(*conn)))
+            .collect();
+        let met = claims.contest(uid, by, holders, |conn| meant.contains(&conn));
+        for conn in &met.kicked {
+            let code = CloseCode::SignedInElsewhere;
+            let close = Command::Close {
+                code: code.code(),
+                reason: code.reason().to_owned(),
+                message: None,
+            };
+            if let Some(seat) = clients.get_mut(conn) {
+                // A close is never refused.
+                let _ = self.apply(&mut claims, seat, *conn, &close);
+            }
+        }
+        Answer {
+            ticket: met.ticket,
+            holder: met.holder,
+            rival: met.rival,
+            ..Answer::count(self.gateway, met.kicked.len() as u64 + met.withdrawn)
+        }
+    }
+
+    pub(crate) fn claims(&self) -> std::sync::MutexGuard<'_, Claims<ConnId>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn id(&self, conn: ConnId) -> ClientId {
@@ -306,10 +454,8 @@ impl Seat {
         self.version += 1;
     }
 
-    fn apply(&mut self, command: &Command) -> Result<(), AnswerError> {
-        if !self.is_there() {
-            return Ok(());
-        }
+    /// Whether it was done.
+    fn apply(&mut self, command: &Command) -> Result<bool, AnswerError> {
         match command {
             Command::Send(message) => self.receive(message),
             Command::Close {
@@ -333,16 +479,19 @@ impl Seat {
             Command::Join(group) => {
                 self.groups.insert(group.clone());
             }
-            Command::Leave(group) => {
-                self.groups.remove(group);
-            }
+            Command::Leave(group) => return Ok(self.groups.remove(group)),
             Command::SetSession(session) => self.keep(session.clone()),
             Command::UpdateSession(session) => {
                 let merged = self.session.merged(session);
                 self.keep(merged.map_err(|_| AnswerError::SessionTooLarge)?);
             }
+            // The hub's.
+            Command::Claim { .. }
+            | Command::Contest { .. }
+            | Command::Settle { .. }
+            | Command::Withdraw { .. } => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     fn receive(&mut self, message: &Payload) {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    Client, Close, Closed, ClosedBy, Error, ErrorKind, Events, Gateway, GatewayId, HandlerResult,
-    Handshake, Message, Retry,
+    BindPolicy, Bound, Client, ClientId, Close, Closed, ClosedBy, Error, ErrorKind, Events,
+    Gateway, GatewayId, HandlerResult, Handshake, Message, Retry,
 };
 
 type Free = BTreeMap<String, serde_json::Value>;
@@ -436,4 +436,78 @@ async fn what_cannot_be_is_an_error_when_it_is_used() {
     );
     let error = gateway.group("").count().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidName);
+}
+
+#[tokio::test]
+async fn several_targets_and_confirmed_sends_work_in_memory() {
+    let mut app = Harness::new(Chat::default());
+    let (ann, bob, cid) = (
+        app.connect().await,
+        app.connect().await,
+        app.connect().await,
+    );
+    let gateway = app.gateway().clone();
+    gateway.clients([ann, bob]).join("a").await.unwrap();
+    gateway.clients([bob, cid]).join("b").await.unwrap();
+    gateway.client(ann).bind_uid("ann").await.unwrap();
+    gateway.groups(["a", "b", "b"]).send("hello").unwrap();
+    assert_eq!(app.received(ann), ["hello"]);
+    assert_eq!(app.received(bob), ["hello", "hello"]);
+    let stranger = ClientId {
+        gateway: GatewayId::from_bytes([7; 6]),
+        conn: ann.conn,
+    };
+    for (target, clients) in [
+        (gateway.clients([ann, ann, cid, stranger]), 2),
+        (gateway.uids(["ann", "nobody"]), 1),
+        (gateway.all().except([bob]), 2),
+        (gateway.client(stranger), 0),
+    ] {
+        let reached = target.send_confirmed("x").await.unwrap();
+        assert_eq!((reached.clients, reached.missing), (clients, vec![]));
+    }
+    let refused = gateway.groups(["a", ""]).send("never").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidName);
+    let refused = gateway.groups(["a"]).count().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidTarget);
+}
+
+#[tokio::test]
+async fn a_uid_is_for_one_alone_in_memory() {
+    let mut app = Harness::new(Chat::default());
+    let (ann, bob) = (app.connect().await, app.connect().await);
+    let gateway = app.gateway().clone();
+    let bind = |id, policy| {
+        let target = gateway.client(id);
+        async move { target.bind_uid_with("u", policy).await.unwrap() }
+    };
+    assert!(bind(ann, BindPolicy::RejectNew).await.is_bound());
+    assert_eq!(bind(bob, BindPolicy::RejectNew).await, Bound::Rejected);
+    assert_eq!(app.uid(bob), None);
+    assert_eq!(
+        bind(bob, BindPolicy::KickOld).await,
+        Bound::Yes { kicked: 1 }
+    );
+    app.settle().await;
+    assert_eq!(app.closed(ann).map(|close| close.code), Some(4009));
+    assert_eq!(app.uid(bob).as_deref(), Some("u"));
+    assert_eq!(bind(ann, BindPolicy::KickOld).await, Bound::Gone);
+}
+
+#[tokio::test]
+async fn a_session_is_swapped_by_its_version_in_memory() {
+    let mut app = Harness::new(Chat::default());
+    let ann = app.connect().await;
+    let target = app.gateway().client(ann);
+    let session = Free::from([("name".into(), "Ann".into())]);
+    let conflict = target.set_session_if(0, &session).await.unwrap_err();
+    assert_eq!(conflict.kind(), ErrorKind::Conflict);
+    let version = conflict.session_version().unwrap();
+    let now = target.set_session_if(version, &session).await.unwrap();
+    assert_eq!(now, Some(version + 1));
+    assert_eq!(app.session(ann).name, "Ann");
+    let room = Free::from([("room".into(), "lobby".into())]);
+    let now = target.update_session_if(version + 1, &room).await.unwrap();
+    assert_eq!(now, Some(version + 2));
+    assert_eq!(app.session(ann).room.as_deref(), Some("lobby"));
 }
