@@ -1,95 +1,10 @@
 //! Commands: all nine, on all four targets, over two gateways, with and without exceptions.
 
-use gatebus_tests::{Client, Gateway, Journal, Nats, Worker, client::End, within};
+use gatebus_tests::{client::End, within};
 use serde_json::{Value, json};
-use worker_sdk::{ClientId, Close, Target};
+use worker_sdk::{ClientId, Close};
 
-/// Two gateways; on each one client that is meant by every target but `client`, and one that is in
-/// no group and has no uid.
-struct Town {
-    nats: Nats,
-    gateways: [Gateway; 2],
-    journal: Journal,
-    _worker: Worker,
-    handle: worker_sdk::Gateway,
-    /// Bound to `u`, in `g`: one on each gateway.
-    meant: Vec<Client>,
-    ids: Vec<ClientId>,
-    /// Meant by `all` only.
-    others: Vec<Client>,
-}
-
-/// The targets that mean both of `meant`.
-const SHARED: [&str; 3] = ["uid", "group", "all"];
-
-impl Town {
-    async fn new() -> Self {
-        let nats = Nats::start().await;
-        let gateways = [Gateway::start(&nats).await, Gateway::start(&nats).await];
-        let journal = Journal::new();
-        let worker = Worker::start(&nats, &journal).await;
-        let handle = nats.handle().await;
-        let mut town = Self {
-            nats,
-            gateways,
-            journal,
-            _worker: worker,
-            handle,
-            meant: vec![],
-            ids: vec![],
-            others: vec![],
-        };
-        for n in 0..2 {
-            let (client, id) = town.newcomer(n).await;
-            town.meant.push(client);
-            town.ids.push(id);
-            let mut other = Client::connect(&town.gateways[n]).await;
-            other.id().await;
-            town.others.push(other);
-        }
-        town
-    }
-
-    /// A client on one of the gateways, bound to `u` and in `g`.
-    async fn newcomer(&self, gateway: usize) -> (Client, ClientId) {
-        let mut client = Client::connect(&self.gateways[gateway]).await;
-        assert_eq!(client.ask("bind u").await, "bound u");
-        assert_eq!(client.ask("join g").await, "joined g");
-        let id = client.id().await.parse().expect("a client id");
-        (client, id)
-    }
-
-    fn target(&self, name: &str) -> Target {
-        match name {
-            "uid" => self.handle.uid("u"),
-            "group" => self.handle.group("g"),
-            _ => self.handle.all(),
-        }
-    }
-
-    /// Everybody who is meant by `client` and the shared targets, by turns: applies a command to
-    /// the first alone, then to both by each of the other targets.
-    fn each(&self) -> Vec<(Target, Vec<usize>)> {
-        let one = self.handle.client(self.ids[0]);
-        let mut each = vec![(one, vec![0])];
-        each.extend(SHARED.map(|name| (self.target(name), vec![0, 1])));
-        each
-    }
-
-    /// What all commands that were issued so far have come to is there when this is.
-    async fn fence(&mut self) {
-        for n in 0..2 {
-            let ids = [self.ids[n]];
-            self.handle.client(ids[0]).send("fence").expect("sent");
-            self.meant[n].expect("fence").await;
-        }
-    }
-
-    async fn session(&mut self, n: usize) -> Value {
-        let text = self.meant[n].ask("session").await;
-        serde_json::from_str(&text).expect("JSON")
-    }
-}
+use crate::town::{SHARED, Town};
 
 /// Proves `send`: each target reaches whom it means, once, on every gateway, and nobody else.
 #[tokio::test]

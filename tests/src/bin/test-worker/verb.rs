@@ -14,6 +14,7 @@
 //! | `sleep MS` | takes that long, then sends `slept MS` |
 //! | `hold GATE` | reports `held`, waits until the test opens the gate, sends `released GATE` |
 //! | `join G`, `bind U` | awaits it, then sends `joined G`, `bound U` |
+//! | `bind-by kick-old\|reject-new U` | binds by this policy, then sends what came of it |
 //! | `leave G`, `unbind` | does it, then sends `left G`, `unbound` |
 //! | `join-and-send G` | joins, sends `to group` to the group, then `direct` to the client |
 //! | `bind-and-send U` | binds, sends `to uid` to the uid, then `direct` to the client |
@@ -30,7 +31,7 @@
 use std::time::Duration;
 
 use gatebus_tests::Entry;
-use worker_sdk::{Client, ClientId, Close, HandlerResult, Message, Retry};
+use worker_sdk::{BindPolicy, Client, ClientId, Close, HandlerResult, Message, Retry};
 
 use crate::{
     events::{Session, TestEvents},
@@ -73,6 +74,14 @@ pub(crate) async fn obey(
         }
         "join" | "bind" | "leave" | "unbind" | "join-and-send" | "bind-and-send" => {
             belong(client, verb, rest).await?;
+        }
+        "bind-by" => {
+            let policy = match words(rest)?.0 {
+                "kick-old" => BindPolicy::KickOld,
+                _ => BindPolicy::RejectNew,
+            };
+            let bound = client.bind_uid_with(words(rest)?.1, policy).await?;
+            client.send(format!("{bound:?}, uid {:?}", client.uid()))?;
         }
         "mix" | "to-client" | "to-group" | "to-uid" | "to-all" => tell(client, verb, rest)?,
         "set" | "unset" | "session" | "set-and-fail" => remember(client, verb, rest)?,
