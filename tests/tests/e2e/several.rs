@@ -63,7 +63,11 @@ async fn several_clients_of_a_gateway_are_one_message_and_many_are_a_few() {
         .subscribe(nats.subject("gateway.>"))
         .await
         .expect("subscribed");
-    bus.flush().await.expect("flushed");
+    // It is subscribed when it hears itself.
+    bus.publish(nats.subject("gateway.fence"), "fence".into())
+        .await
+        .expect("published");
+    within("the fence", tap.next()).await.expect("subscribed");
     handle.clients(&ids).send("hello").expect("sent");
     for client in &mut clients {
         client.expect("hello").await;

@@ -6,8 +6,8 @@ use ciborium::Value;
 use data_encoding::HEXLOWER;
 use wire::{
     AckStatus, AnswerError, ClientId, CloseCode, ConnId, DeadReason, EventKind, GatewayId,
-    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, claim, codec, filter, micro,
-    name, request, session, subject, token,
+    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, claim, codec, filter,
+    micro, name, request, session, subject, token,
 };
 
 use crate::{

@@ -6,9 +6,9 @@ use ciborium::Value;
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy,
     Command, ConnId, Dead, DeadReason, EventBatch, Fields, Filter, GatewayBeat, GatewayId, Group,
-    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, Policy, ProcessId, Query, Rank, Request,
-    ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId,
-    session::SessionMap,
+    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, Policy, ProcessId, Query,
+    Rank, Request, ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat,
+    WorkerId, session::SessionMap,
 };
 
 /// A value and the name under which its bytes are frozen.

@@ -6,9 +6,9 @@ use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseCode, CloseEvent,
     ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, Filter,
     GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Order, OrderKind,
-    Payload, Policy, ProcessId, Query, Rank, Request, RequestKind, ServiceName, Session, SessionChange,
-    ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, name::MAX_NAME, request::MAX_REASON,
-    session::SessionMap,
+    Payload, Policy, ProcessId, Query, Rank, Request, RequestKind, ServiceName, Session,
+    SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, name::MAX_NAME,
+    request::MAX_REASON, session::SessionMap,
 };
 
 fn cut(text: &str, max: usize) -> &str {
