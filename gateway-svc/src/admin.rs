@@ -31,13 +31,12 @@ pub(crate) async fn serve(
 }
 
 async fn readyz(State(admin): State<Admin>) -> impl IntoResponse {
-    if admin.process.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (
+    match admin.process.unready() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: NATS is not connected, or the gateway drains\n",
-        )
+            format!("not ready: {why}\n"),
+        ),
     }
 }
 

@@ -22,7 +22,7 @@ use clap::{
 };
 use ipnet::IpNet;
 use rustls::ClientConfig;
-use wire::Prefix;
+use wire::{Advice, Prefix};
 
 use self::complaint::complaint;
 pub(crate) use self::{
@@ -86,6 +86,10 @@ pub struct Options {
     #[arg(long, env = "GATEBUS_MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_connections: Option<u64>,
 
+    /// After about so long, each a fifth earlier or later at the most, a client is closed with 1012, so that connections spread over gateways that were added; or `off`
+    #[arg(long, env = "GATEBUS_MAX_CONNECTION_AGE", value_name = "TIME", default_value = "off", value_parser = time_or_off)]
+    max_connection_age: TimeOrOff,
+
     /// How long a client may take for its handshake
     #[arg(long, env = "GATEBUS_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = time)]
     handshake_timeout: Duration,
@@ -133,6 +137,14 @@ pub struct Options {
     /// On SIGTERM: after so long it has ended, whatever is left
     #[arg(long, env = "GATEBUS_DRAIN_DEADLINE", value_name = "TIME", default_value = "60s", value_parser = time)]
     drain_deadline: Duration,
+
+    /// Closed with 1012, a client is told to come back after a random time from this
+    #[arg(long, env = "GATEBUS_RECONNECT_MIN", value_name = "TIME", default_value = "500ms", value_parser = time_or_zero)]
+    reconnect_min: Duration,
+
+    /// … to this
+    #[arg(long, env = "GATEBUS_RECONNECT_MAX", value_name = "TIME", default_value = "8s", value_parser = time_or_zero)]
+    reconnect_max: Duration,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,gateway_svc::link=debug`
     #[arg(long, env = "GATEBUS_LOG", default_value = "info", value_parser = filter)]
@@ -193,6 +205,7 @@ pub struct Limits {
     pub trusted_proxies: Vec<IpNet>,
     pub max_message: usize,
     pub max_connections: u64,
+    pub max_connection_age: Option<Duration>,
     pub handshake_timeout: Duration,
     pub ack_wait: Duration,
     pub max_attempts: u32,
@@ -219,6 +232,8 @@ pub struct Drain {
     pub delay: Duration,
     pub spread: Duration,
     pub deadline: Duration,
+    /// When clients should come back.
+    pub advice: Advice,
 }
 
 /// Descriptors that are not clients: listeners, NATS, admin, runtime.
@@ -283,6 +298,17 @@ impl Options {
         if self.drain_delay + self.drain_spread >= self.drain_deadline {
             return Err("--drain-deadline (GATEBUS_DRAIN_DEADLINE): must be longer than --drain-delay and --drain-spread together".into());
         }
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let advice = Advice {
+            min: millis(self.reconnect_min),
+            max: millis(self.reconnect_max),
+        };
+        if advice.min > advice.max {
+            return Err(
+                "--reconnect-max (GATEBUS_RECONNECT_MAX): must not be less than --reconnect-min"
+                    .into(),
+            );
+        }
         let shards = self.shards.unwrap_or_else(|| {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             u16::try_from(cores).unwrap_or(u16::MAX)
@@ -303,6 +329,7 @@ impl Options {
                 trusted_proxies: self.trusted_proxies,
                 max_message: self.max_message,
                 max_connections: self.max_connections.unwrap_or(room),
+                max_connection_age: self.max_connection_age,
                 handshake_timeout: self.handshake_timeout,
                 ack_wait: self.ack_wait,
                 max_attempts: self.max_attempts,
@@ -319,6 +346,7 @@ impl Options {
                 delay: self.drain_delay,
                 spread: self.drain_spread,
                 deadline: self.drain_deadline,
+                advice,
             },
             log: self.log,
             log_format: self.log_format,

@@ -99,7 +99,10 @@ impl Gateway {
     /// panic, as the binary does.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let metrics = Arc::new(Metrics::new());
-        let process = Arc::new(Process::new(self.config.shards));
+        let process = Arc::new(Process::new(
+            self.config.shards,
+            self.config.limits.max_connections,
+        ));
         let drain: Vec<Arc<Notify>> = self
             .shards
             .iter()

@@ -120,7 +120,9 @@ pub(crate) enum Moved {
 }
 
 /// How a connection ended, beside the close codes of the gateway.
-const CLOSED: [&str; 4] = ["client", "cut", "command", "destroyed"];
+const CLOSED: [&str; 5] = ["client", "cut", "command", "destroyed", AGED];
+/// It was over its `--max-connection-age`.
+pub(crate) const AGED: &str = "aged";
 
 /// Why a visitor did not become a client.
 const REFUSED: [&str; 6] = ["full", "slow", "gone", "proxy_header", "tls", "handshake"];

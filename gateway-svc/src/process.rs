@@ -22,8 +22,11 @@ pub(crate) struct Process {
     left: AtomicU32,
     /// Rings when somebody on the bus ordered a drain.
     ordered: Notify,
-    /// Connections, handshakes under way included.
+    /// Connections, handshakes under way included, and the most that are taken.
     seated: AtomicU64,
+    most: u64,
+    /// No place was left, and not many are yet.
+    full: AtomicBool,
     since: Instant,
     /// When a connection could last not be accepted, in milliseconds.
     short_at: AtomicU64,
@@ -34,8 +37,12 @@ pub(crate) struct Seat(Arc<Process>);
 
 impl Seat {
     /// Takes a place, if one is free.
-    pub(crate) fn take(process: &Arc<Process>, most: u64) -> Option<Self> {
-        if process.seated.fetch_add(1, Relaxed) >= most {
+    pub(crate) fn take(process: &Arc<Process>) -> Option<Self> {
+        let before = process.seated.fetch_add(1, Relaxed);
+        if before + 1 >= process.most {
+            process.full.store(true, Relaxed);
+        }
+        if before >= process.most {
             process.seated.fetch_sub(1, Relaxed);
             return None;
         }
@@ -45,7 +52,11 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.seated.fetch_sub(1, Relaxed);
+        let left = self.0.seated.fetch_sub(1, Relaxed) - 1;
+        // not at the first that goes, or load balancers would be told twice a second
+        if left < self.0.most - self.0.most / 20 {
+            self.0.full.store(false, Relaxed);
+        }
     }
 }
 
@@ -63,7 +74,7 @@ const DRAINING: u8 = 1;
 const LEAVING: u8 = 2;
 
 impl Process {
-    pub(crate) fn new(shards: u16) -> Self {
+    pub(crate) fn new(shards: u16, most: u64) -> Self {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -88,6 +99,8 @@ impl Process {
             left: AtomicU32::new(u32::from(shards)),
             ordered: Notify::new(),
             seated: AtomicU64::new(0),
+            most,
+            full: AtomicBool::new(false),
             since: Instant::now(),
             short_at: AtomicU64::new(0),
         }
@@ -115,9 +128,22 @@ impl Process {
         u16::try_from(first).ok()
     }
 
-    /// Whether clients should be sent here: every link is ready, and nothing drains.
+    /// Why clients should not be sent here, if they should not.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        if self.state.load(Relaxed) != READY {
+            Some("the gateway drains")
+        } else if !self.shards.iter().all(|s| s.ready.load(Relaxed)) {
+            Some("NATS is not connected")
+        } else if self.full.load(Relaxed) {
+            Some("it has as many connections as it takes (--max-connections)")
+        } else {
+            None
+        }
+    }
+
+    /// Whether clients should be sent here.
     pub(crate) fn is_ready(&self) -> bool {
-        self.state.load(Relaxed) == READY && self.shards.iter().all(|s| s.ready.load(Relaxed))
+        self.unready().is_none()
     }
 
     /// Somebody on the bus wants the process to drain. More than once is as good as once.
@@ -196,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_has_left_speaks_no_more() {
-        let process = Process::new(2);
+        let process = Process::new(2, 1);
         process.shard(0).ready.store(true, Relaxed);
         process.shard(1).ready.store(true, Relaxed);
         assert_eq!(process.speaker(), Some(0));
@@ -204,6 +230,25 @@ mod tests {
         assert_eq!(process.speaker(), Some(1));
         process.silence(1);
         assert_eq!(process.speaker(), None);
+    }
+
+    #[test]
+    fn a_full_process_is_unready_until_one_in_twenty_has_gone() {
+        let process = Arc::new(Process::new(0, 40));
+        let mut seats: Vec<_> = (0..39).map(|_| Seat::take(&process).unwrap()).collect();
+        assert_eq!(process.unready(), None);
+        seats.extend(Seat::take(&process));
+        assert!(Seat::take(&process).is_none() && process.unready().is_some());
+        seats.truncate(38);
+        assert!(process.unready().is_some());
+        seats.truncate(37);
+        assert_eq!(process.unready(), None);
+
+        let lone = Arc::new(Process::new(0, 1));
+        let seat = Seat::take(&lone).unwrap();
+        assert!(lone.unready().is_some());
+        drop(seat);
+        assert_eq!(lone.unready(), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::LocalSet};
-use wire::{ClientId, GatewayId, Subjects};
+use wire::{Advice, ClientId, GatewayId, Subjects};
 
 use self::{client::Client, events::Service, inbox::Sids, tick::Ticker};
 use crate::{
@@ -114,6 +114,8 @@ pub(crate) struct Shard {
     driver: Option<Waker>,
     ticker: Ticker,
     draining: bool,
+    /// When clients that are let go should come back.
+    advice: Advice,
     /// Told when the last client is gone.
     emptied: Rc<Notify>,
 }
@@ -159,6 +161,7 @@ impl Shard {
             scratch: vec![0; SCRATCH].into(),
             driver: None,
             draining: false,
+            advice: parts.config.drain.advice,
             emptied: Rc::new(Notify::new()),
             subjects,
         }

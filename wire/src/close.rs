@@ -1,4 +1,6 @@
-//! Close codes: why a connection ended, and whether to come back.
+//! Close codes: why a connection ended, and whether and when to come back.
+
+use std::{fmt, str::FromStr};
 
 /// The codes with which a gateway closes by itself. A `close` command may use any code that
 /// RFC 6455 allows an application (1000, 3000 to 4999).
@@ -53,7 +55,8 @@ impl CloseCode {
             Self::Protocol => "protocol error",
             Self::InvalidText => "text is not UTF-8",
             Self::TooBig => "message too big",
-            Self::Restart => "service restart, reconnect",
+            // `Advice::default()`
+            Self::Restart => "reconnect;min=500;max=8000",
             Self::NoWorker => "no worker, try again later",
             Self::Heartbeat => "heartbeat missed",
             Self::SlowClient => "client reads too slowly",
@@ -94,5 +97,84 @@ impl CloseCode {
     #[must_use]
     pub const fn is_allowed(code: u16) -> bool {
         matches!(code, 1000 | 3000..=4999)
+    }
+}
+
+/// When a client that is let go should come back: the reason that goes with
+/// [`CloseCode::Restart`]. Each client waits a random time within these bounds, so that they do
+/// not all come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// No sooner than after so many milliseconds.
+    pub min: u64,
+    /// No later than after so many milliseconds.
+    pub max: u64,
+}
+
+impl Default for Advice {
+    fn default() -> Self {
+        Self {
+            min: 500,
+            max: 8_000,
+        }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reconnect;min={};max={}", self.min, self.max)
+    }
+}
+
+/// A close reason that is no advice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("advice is `reconnect;min=<ms>;max=<ms>`")]
+pub struct NoAdvice;
+
+impl FromStr for Advice {
+    type Err = NoAdvice;
+
+    /// Reads a close reason; parameters that are not known are passed over.
+    fn from_str(reason: &str) -> Result<Self, NoAdvice> {
+        let mut parts = reason.split(';');
+        if parts.next() != Some("reconnect") {
+            return Err(NoAdvice);
+        }
+        let (mut min, mut max) = (None, None);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("min", ms)) => min = Some(ms.parse().map_err(|_| NoAdvice)?),
+                Some(("max", ms)) => max = Some(ms.parse().map_err(|_| NoAdvice)?),
+                _ => {}
+            }
+        }
+        match (min, max) {
+            (Some(min), Some(max)) if min <= max => Ok(Self { min, max }),
+            _ => Err(NoAdvice),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_reads_as_it_is_written() {
+        let advice = Advice { min: 0, max: 9 };
+        assert_eq!(advice.to_string().parse(), Ok(advice));
+        assert_eq!("reconnect;max=9;x;y=1;min=0".parse(), Ok(advice));
+        assert_eq!(CloseCode::Restart.reason().parse(), Ok(Advice::default()));
+        assert_eq!(Advice::default().to_string(), CloseCode::Restart.reason());
+        for other in [
+            "",
+            "reconnect",
+            "reconnect;min=1",
+            "reconnect;min=2;max=1",
+            "reconnect;min=a;max=b",
+            "service restart",
+        ] {
+            assert_eq!(other.parse::<Advice>(), Err(NoAdvice), "{other}");
+        }
     }
 }

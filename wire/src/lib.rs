@@ -34,7 +34,7 @@ pub use self::{
     answer::{Answer, AnswerError, ClientInfo, NameCount},
     beat::{GatewayBeat, NodeState, ShardBeat, WorkerBeat},
     claim::{Claims, Policy, Rank},
-    close::CloseCode,
+    close::{Advice, CloseCode},
     codec::{DecodeError, decode, encode, encode_into},
     dead::{Dead, DeadReason},
     event::{CloseEvent, ClosedBy, EventBatch, EventBatchView, EventKind, Handshake},

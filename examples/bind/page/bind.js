@@ -55,12 +55,12 @@ async function connect() {
   show("connecting");
   const mine = (socket = new WebSocket(gateway));
   mine.onmessage = ({ data }) => hear(JSON.parse(data));
-  mine.onclose = ({ code }) => {
+  mine.onclose = ({ code, reason }) => {
     if (mine !== socket) return;
     disconnect();
     // 4001 is the back end's own: this login has ended, here or in another tab.
     if (code === 4001) return leave();
-    again();
+    again(code === 1012 ? advised(reason) : null);
   };
 }
 
@@ -72,12 +72,18 @@ function disconnect() {
   old?.close(1000);
 }
 
-/** After a pause that grows, and that is never the same for two, so that crowds spread. */
-function again() {
+/** After the pause that was advised, or one that grows, and that is never the same for two. */
+function again(wait) {
   show("waiting");
   const ceiling = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** Math.min(failures, 16));
   failures += 1;
-  timer = setTimeout(connect, ceiling * (0.5 + Math.random() / 2));
+  timer = setTimeout(connect, wait ?? ceiling * (0.5 + Math.random() / 2));
+}
+
+/** A gateway that lets its clients go says when to come back: `reconnect;min=500;max=8000`. */
+function advised(reason) {
+  const found = /^reconnect;min=(\d+);max=(\d+)/.exec(reason);
+  return found && Number(found[1]) + Math.random() * (found[2] - found[1]);
 }
 
 function hear(news) {

@@ -17,7 +17,7 @@ const LONGEST_WAIT = 20_000;
 
 // What the gateway's close codes advise: how long to wait before the first try.
 const ADVICE = new Map([
-  [1012, 1_500], // the gateway restarts: spread out, another one takes us
+  [1012, 1_500], // the gateway lets us go: spread out, another one takes us; its reason says more
   [1013, 4_000], // no worker took our events: give them a moment
   [4007, 500], // our heartbeat was missed
   [4008, 1_000], // we read too slowly
@@ -29,6 +29,15 @@ const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010]);
 export function backoff(failures, first = FIRST_WAIT, random = Math.random) {
   const ceiling = Math.min(LONGEST_WAIT, first * 2 ** Math.min(failures, 16));
   return Math.round(ceiling * (0.5 + random() / 2));
+}
+
+/** What a reason such as `reconnect;min=500;max=8000` says: a random wait between the two. */
+export function advised(reason, random = Math.random) {
+  const [verb, ...parts] = reason.split(";");
+  const { min, max } = Object.fromEntries(parts.map((part) => part.split("=")));
+  const [from, to] = [Number.parseInt(min, 10), Number.parseInt(max, 10)];
+  if (verb !== "reconnect" || !(from >= 0 && from <= to)) return null;
+  return Math.round(from + random() * (to - from));
 }
 
 /** Whether a close code asks us to come back by ourselves. */
@@ -141,7 +150,7 @@ export class Connection {
       this.#on.phase("closed", { code, reason });
       return;
     }
-    const wait = backoff(this.#failures, ADVICE.get(code));
+    const wait = (code === 1012 && advised(reason)) || backoff(this.#failures, ADVICE.get(code));
     this.#failures += 1;
     this.#on.phase("waiting", { wait, code, reason });
     this.#timer = setTimeout(() => this.#open(), wait);

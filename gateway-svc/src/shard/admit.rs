@@ -71,7 +71,7 @@ impl Acceptor {
     /// Makes a client of a visitor, within the time for it.
     pub(super) async fn admit(self, mut socket: TcpStream, peer: SocketAddr, _visit: Visit) {
         let limits = &self.config.limits;
-        let Some(seat) = Seat::take(&self.process, limits.max_connections) else {
+        let Some(seat) = Seat::take(&self.process) else {
             self.turn_away(peer, &Unfit::Full);
             if self.opening == Opening::WebSocket && self.certificate.is_none() {
                 handshake::refuse(&mut socket, Refusal::Full).await;

@@ -27,6 +27,8 @@ pub(super) struct Client {
     /// Which listener took it, and what is spoken there.
     pub(super) listener: u16,
     pub(super) codec: CodecId,
+    /// When it came, in seconds since the shard started.
+    pub(super) born: u32,
     pub(super) remote: Box<str>,
     pub(super) session: Session,
     pub(super) version: u64,
@@ -81,6 +83,7 @@ impl Shard {
         let client = Client {
             listener: newcomer.listener,
             codec: newcomer.codec,
+            born: u32::try_from(now / 1000).unwrap_or(u32::MAX),
             remote: newcomer.remote.into(),
             session: Session::default(),
             version: 0,
@@ -107,7 +110,7 @@ impl Shard {
             self.push_event(slot, Event::Websocket(Box::new(handshake)));
         }
         if self.draining {
-            self.close(slot, CloseCode::Restart.into(), None);
+            self.let_go(slot, CloseCode::Restart.label());
         }
         (slot, conn)
     }
@@ -334,6 +337,16 @@ impl Shard {
         let goodbye = codec.close(end.code, &end.reason);
         self.end(slot, end);
         self.finish(slot, [message, goodbye], drop_pending);
+    }
+
+    /// Closes a connection that another gateway may take over, and says when to come back.
+    pub(super) fn let_go(&mut self, slot: Slot, label: &'static str) {
+        let end = End {
+            reason: self.advice.to_string(),
+            label,
+            ..CloseCode::Restart.into()
+        };
+        self.close(slot, end, None);
     }
 
     /// Drops a connection at once, with what is pending.

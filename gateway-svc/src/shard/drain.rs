@@ -71,7 +71,7 @@ async fn close_evenly(shard: &Handle, spread: Duration) {
         sleep_until(start + spread.mul_f64(i as f64 / count)).await;
         let mut shard = shard.borrow_mut();
         if shard.hub.find(conn) == Some(slot) {
-            shard.close(slot, CloseCode::Restart.into(), None);
+            shard.let_go(slot, CloseCode::Restart.label());
             shard.wake_driver();
         }
     }
@@ -134,6 +134,7 @@ mod tests {
                 delay,
                 spread,
                 deadline,
+                advice: wire::Advice::default(),
             })
             .as_millis()
         };

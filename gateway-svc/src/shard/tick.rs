@@ -7,14 +7,14 @@ use std::{
 
 use bytestring::ByteString;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
-use wire::{CloseCode, Payload, beat};
+use wire::{CloseCode, ConnId, Payload, beat};
 
 use super::Shard;
 use crate::{
     config::{Heartbeat, Limits},
     dispatch::{Due, Millis},
     heartbeat::{Pulse, pulse},
-    metrics::Moved,
+    metrics::{AGED, Moved},
     outgoing::Outgoing,
     topics::Slot,
 };
@@ -67,6 +67,12 @@ impl Ticker {
     pub(super) fn beat_by(&mut self, at: Millis) {
         self.beat_at = self.beat_at.min(at);
     }
+}
+
+/// How old a client may become: a fifth more or less, by its id, so that those who came together
+/// do not go together.
+fn age(most: Duration, conn: ConnId) -> Duration {
+    most.mul_f64(0.8 + 0.4 * f64::from(conn.0) / f64::from(u32::MAX))
 }
 
 impl Shard {
@@ -162,6 +168,12 @@ impl Shard {
         if !connection.is_open() {
             return;
         }
+        if let Some(most) = self.limits.max_connection_age
+            && u64::from(client.born) * 1000 + millis(age(most, self.hub.conn(slot))) <= now
+        {
+            self.let_go(slot, AGED);
+            return;
+        }
         let Some(heartbeat) = &self.heartbeat else {
             return;
         };
@@ -190,5 +202,17 @@ impl Shard {
             }
             Pulse::Dead => self.close(slot, CloseCode::Heartbeat.into(), None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_spread_by_a_fifth_both_ways() {
+        let hour = Duration::from_secs(3600);
+        let ages = [0, u32::MAX / 2, u32::MAX].map(|conn| age(hour, ConnId(conn)).as_secs());
+        assert_eq!(ages, [2880, 3599, 4320]);
     }
 }
