@@ -39,6 +39,8 @@ pub(crate) trait Answer: Serialize + ToSchema {
 pub(crate) trait Command: DeserializeOwned + ToSchema + Send + 'static {
     const NAME: &'static str;
     const ABOUT: &'static str;
+    /// The kinds of target that it can be done to.
+    const KINDS: &'static [Kind] = &Kind::ALL;
     type Answer: Answer;
 
     /// What is wrong with it that can be told without asking anybody.
@@ -54,7 +56,7 @@ pub(crate) trait Query: Sized + Send + 'static {
     const NAME: &'static str;
     const ABOUT: &'static str;
     /// The kinds of target that can be asked.
-    const KINDS: &'static [Kind] = &Kind::ALL;
+    const KINDS: &'static [Kind] = &Kind::ONE;
     type Answer: Answer;
 
     /// What may stand in the query string.
@@ -134,7 +136,7 @@ impl Call {
         Self {
             name: C::NAME,
             about: C::ABOUT,
-            kinds: &Kind::ALL,
+            kinds: C::KINDS,
             input: Input::Body {
                 schema: C::schema,
                 schemas: C::schemas,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -11,10 +11,14 @@ use utoipa::{
     },
 };
 
+use worker_sdk::BindPolicy;
+
 use crate::{
     call::{Answer, Call, Command, To},
     failure::{Code, Failure},
     message::Message,
+    number::{whole, whole_u16},
+    queries::ids,
     session::Session,
     target::{Kind, checked},
 };
@@ -23,6 +27,7 @@ use crate::{
 pub(crate) fn all() -> Vec<Call> {
     vec![
         Call::command::<Send>(),
+        Call::command::<SendConfirmed>(),
         Call::command::<Close>(),
         Call::command::<Destroy>(),
         Call::command::<BindUid>(),
@@ -31,6 +36,8 @@ pub(crate) fn all() -> Vec<Call> {
         Call::command::<Leave>(),
         Call::command::<SetSession>(),
         Call::command::<UpdateSession>(),
+        Call::command::<SetSessionIf>(),
+        Call::command::<UpdateSessionIf>(),
     ]
 }
 
@@ -90,11 +97,58 @@ impl Command for Send {
     }
 }
 
+/// Into how many mailboxes a message was put.
+#[derive(Serialize, ToSchema)]
+struct Delivered {
+    /// How many clients
+    clients: u64,
+    /// Gateways that did not answer in time, whose clients may have got it; empty if nobody is missing
+    missing: Vec<String>,
+}
+
+impl Answer for Delivered {
+    const STATUS: u16 = 200;
+    const ABOUT: &'static str = "it was put into their mailboxes";
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct SendConfirmed(Message);
+
+impl PartialSchema for SendConfirmed {
+    fn schema() -> RefOr<Schema> {
+        Message::schema()
+    }
+}
+
+impl ToSchema for SendConfirmed {
+    fn name() -> Cow<'static, str> {
+        "SendConfirmed".into()
+    }
+}
+
+impl Command for SendConfirmed {
+    const NAME: &'static str = "send_confirmed";
+    const ABOUT: &'static str = "Sends a message to them, and says into how many mailboxes it was put; every gateway has to answer, so `send` is cheaper";
+    type Answer = Delivered;
+
+    async fn run(self, to: To) -> Result<Delivered, Failure> {
+        let sent = to.target.send_confirmed(self.0).await?;
+        if sent.missing.is_empty() {
+            reached(to.kind, sent.clients)?;
+        }
+        Ok(Delivered {
+            clients: sent.clients,
+            missing: ids(&sent.missing),
+        })
+    }
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Close {
     /// 1000, or 3000 to 4999
-    #[serde(default = "normal", deserialize_with = "whole")]
+    #[serde(default = "normal", deserialize_with = "whole_u16")]
     #[schema(schema_with = close_code)]
     code: u16,
     /// At most 123 bytes
@@ -111,17 +165,6 @@ const LONGEST_REASON: usize = 123;
 
 fn normal() -> u16 {
     worker_sdk::Close::default().code
-}
-
-/// A whole number, also if it is written as `4001.0`, which is the same to JSON.
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
-    let number = f64::deserialize(from)?;
-    let code = number as u16;
-    if f64::from(code) == number {
-        Ok(code)
-    } else {
-        Err(de::Error::custom(Code::InvalidClose.means()))
-    }
 }
 
 fn close_code() -> Schema {
@@ -172,25 +215,70 @@ impl Command for Destroy {
     }
 }
 
+/// What becomes of clients that have the uid already.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Policy {
+    /// They keep it.
+    #[default]
+    Multi,
+    /// They are closed with code 4009: the newest stays.
+    KickOld,
+    /// They keep it, and this one does not get it: the first stays.
+    RejectNew,
+}
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BindUid {
     /// The uid
     #[schema(min_length = 1, max_length = 1024)]
     uid: String,
+    /// What becomes of clients that have the uid already; all but `multi` are for one client only
+    #[serde(default)]
+    #[schema(inline)]
+    policy: Policy,
+}
+
+/// Which clients have the uid.
+#[derive(Serialize, ToSchema)]
+struct Bound {
+    /// How many clients were bound
+    clients: u64,
+    /// How many others had to give way
+    kicked: u64,
+}
+
+impl Answer for Bound {
+    const STATUS: u16 = 200;
+    const ABOUT: &'static str = "they have the uid";
 }
 
 impl Command for BindUid {
     const NAME: &'static str = "bind_uid";
     const ABOUT: &'static str = "Makes them clients of this uid, and of no other; after the answer, what is sent to the uid reaches them";
-    type Answer = Reached;
+    type Answer = Bound;
 
     fn check(&self) -> Result<(), Failure> {
         checked(&self.uid).map(drop)
     }
 
-    async fn run(self, to: To) -> Result<Reached, Failure> {
-        reached(to.kind, to.target.bind_uid(self.uid).await?)
+    async fn run(self, to: To) -> Result<Bound, Failure> {
+        let policy = match self.policy {
+            Policy::Multi => {
+                let Reached { clients } = reached(to.kind, to.target.bind_uid(self.uid).await?)?;
+                return Ok(Bound { clients, kicked: 0 });
+            }
+            Policy::KickOld => BindPolicy::KickOld,
+            Policy::RejectNew => BindPolicy::RejectNew,
+        };
+        match to.target.bind_uid_with(self.uid, policy).await? {
+            worker_sdk::Bound::Yes { kicked } => Ok(Bound { clients: 1, kicked }),
+            worker_sdk::Bound::Gone => Err(Code::NoClient.into()),
+            worker_sdk::Bound::Rejected | worker_sdk::Bound::Overtaken => {
+                Err(Code::UidTaken.into())
+            }
+        }
     }
 }
 
@@ -295,5 +383,83 @@ impl Command for UpdateSession {
     async fn run(self, to: To) -> Result<Accepted, Failure> {
         to.target.update_session(&self.session)?;
         Ok(Accepted {})
+    }
+}
+
+/// The version that a session has now.
+#[derive(Serialize, ToSchema)]
+struct Changed {
+    /// Goes up by one with every change
+    version: u64,
+}
+
+impl Answer for Changed {
+    const STATUS: u16 = 200;
+    const ABOUT: &'static str = "the session was changed";
+}
+
+/// A gone client is an error.
+fn changed(version: Option<u64>) -> Result<Changed, Failure> {
+    let version = version.ok_or(Code::NoClient)?;
+    Ok(Changed { version })
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetSessionIf {
+    /// The version that the session must have, or nothing is done
+    #[serde(deserialize_with = "whole")]
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
+    version: u64,
+    session: Session,
+}
+
+impl Command for SetSessionIf {
+    const NAME: &'static str = "set_session_if";
+    const ABOUT: &'static str =
+        "Puts this session in the place of the client's, if that still has this version";
+    const KINDS: &'static [Kind] = &[Kind::Client];
+    type Answer = Changed;
+
+    fn check(&self) -> Result<(), Failure> {
+        self.session.check()
+    }
+
+    async fn run(self, to: To) -> Result<Changed, Failure> {
+        changed(
+            to.target
+                .set_session_if(self.version, &self.session)
+                .await?,
+        )
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateSessionIf {
+    /// The version that the session must have, or nothing is done
+    #[serde(deserialize_with = "whole")]
+    #[schema(maximum = 9_007_199_254_740_991_u64)]
+    version: u64,
+    session: Session,
+}
+
+impl Command for UpdateSessionIf {
+    const NAME: &'static str = "update_session_if";
+    const ABOUT: &'static str =
+        "Merges this into the client's session, object by object, if that still has this version";
+    const KINDS: &'static [Kind] = &[Kind::Client];
+    type Answer = Changed;
+
+    fn check(&self) -> Result<(), Failure> {
+        self.session.check()
+    }
+
+    async fn run(self, to: To) -> Result<Changed, Failure> {
+        changed(
+            to.target
+                .update_session_if(self.version, &self.session)
+                .await?,
+        )
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Code {
     NoClient,
     MethodNotAllowed,
     SlowRequest,
+    Conflict,
+    UidTaken,
     TooLarge,
     ContentType,
     InvalidBody,
@@ -24,6 +26,7 @@ pub(crate) enum Code {
     InvalidClientId,
     InvalidClose,
     InvalidSession,
+    InvalidTarget,
     Busy,
     Internal,
     Refused,
@@ -34,7 +37,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::MalformedJson,
         Self::BadQuery,
         Self::Unauthorized,
@@ -42,6 +45,8 @@ impl Code {
         Self::NoClient,
         Self::MethodNotAllowed,
         Self::SlowRequest,
+        Self::Conflict,
+        Self::UidTaken,
         Self::TooLarge,
         Self::ContentType,
         Self::InvalidBody,
@@ -49,6 +54,7 @@ impl Code {
         Self::InvalidClientId,
         Self::InvalidClose,
         Self::InvalidSession,
+        Self::InvalidTarget,
         Self::Busy,
         Self::Internal,
         Self::Refused,
@@ -77,6 +83,16 @@ impl Code {
                 "slow_request",
                 408,
                 "the body did not arrive in the time of a request",
+            ),
+            Self::Conflict => (
+                "conflict",
+                409,
+                "the session has another version by now; read it again",
+            ),
+            Self::UidTaken => (
+                "uid_taken",
+                409,
+                "another client has the uid, or took it at the same time",
             ),
             Self::TooLarge => (
                 "too_large",
@@ -113,6 +129,7 @@ impl Code {
                 422,
                 "a session is over its limits, or not an object",
             ),
+            Self::InvalidTarget => ("invalid_target", 422, "this can be done to one client only"),
             Self::Busy => (
                 "busy",
                 429,
@@ -193,6 +210,8 @@ impl From<worker_sdk::Error> for Failure {
             // The outbox fills only while NATS is away or does not keep up.
             ErrorKind::Full | ErrorKind::Closed | ErrorKind::Unreachable => Code::NatsUnavailable,
             ErrorKind::Timeout => Code::Timeout,
+            ErrorKind::Conflict => Code::Conflict,
+            ErrorKind::InvalidTarget => Code::InvalidTarget,
             ErrorKind::Refused => Code::Refused,
             _ => Code::Internal,
         };
@@ -248,6 +267,8 @@ mod tests {
             ("no_client", 404),
             ("method_not_allowed", 405),
             ("slow_request", 408),
+            ("conflict", 409),
+            ("uid_taken", 409),
             ("too_large", 413),
             ("content_type", 415),
             ("invalid_body", 422),
@@ -255,6 +276,7 @@ mod tests {
             ("invalid_client_id", 422),
             ("invalid_close", 422),
             ("invalid_session", 422),
+            ("invalid_target", 422),
             ("busy", 429),
             ("internal", 500),
             ("refused", 502),

@@ -7,7 +7,7 @@
 //! | `service.rs` | what becomes of a request |
 //! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs`, `lists.rs` |
 //! | `batch.rs` | many calls in one request |
-//! | `target.rs`, `message.rs`, `session.rs`, `parameters.rs` | what callers write |
+//! | `target.rs`, `message.rs`, `session.rs`, `number.rs`, `parameters.rs` | what callers write |
 //! | `failure.rs` | what can go wrong, by stable codes |
 //! | `openapi.rs` | the document, made from the calls |
 //! | `tokens.rs` | who may call |
@@ -25,6 +25,7 @@ mod failure;
 mod lists;
 mod message;
 mod metrics;
+mod number;
 mod openapi;
 mod parameters;
 mod queries;

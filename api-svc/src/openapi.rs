@@ -20,14 +20,14 @@ use crate::{
     message::Message,
     service::Limits,
     session::Session,
-    target::{Kind, Target, client_id_schema, name_schema},
+    target::{self, Kind, client_id_schema, name_schema},
 };
 
 /// The document as JSON.
 pub(crate) fn text(limits: &Limits) -> String {
     let mut components = Components::default();
     let mut paths = PathsBuilder::new();
-    for kind in Kind::ALL {
+    for kind in Kind::ONE {
         for call in calls().iter().filter(|call| call.kinds.contains(&kind)) {
             let (method, operation) = call_operation(call, kind, &mut components);
             let item = PathItemBuilder::new().operation(method, operation);
@@ -106,7 +106,9 @@ impl Components {
             ("Error", failed.into()),
             ("Message", Message::schema()),
             ("Session", Session::schema()),
-            ("Target", Target::schema()),
+            ("Target", target::schema(&Kind::ALL)),
+            ("OneTarget", target::schema(&Kind::ONE)),
+            ("ClientTarget", target::schema(&[Kind::Client])),
         ] {
             self.0.insert(name.into(), schema);
         }
@@ -208,12 +210,12 @@ fn failures(mut operation: OperationBuilder) -> OperationBuilder {
 fn batch_operation(most: usize, to: &mut Components) -> Operation {
     let mut each = OneOfBuilder::new();
     for call in calls().iter().filter(|call| call.fits_a_batch()) {
-        let target = RefOr::Ref(Ref::from_schema_name("Target"));
-        let target = if call.kinds.len() == Kind::ALL.len() {
-            target
-        } else {
-            client_target()
+        let target = match call.kinds {
+            [Kind::Client] => "ClientTarget",
+            kinds if kinds.contains(&Kind::Clients) => "Target",
+            _ => "OneTarget",
         };
+        let target = RefOr::Ref(Ref::from_schema_name(target));
         let name = ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some([call.name]));
@@ -275,16 +277,6 @@ fn batch_operation(most: usize, to: &mut Components) -> Operation {
                 .content("application/json", content(results)),
         );
     failures(operation).build()
-}
-
-/// The target of a query that only a client can be asked.
-fn client_target() -> RefOr<Schema> {
-    let word = Kind::Client.word();
-    ObjectBuilder::new()
-        .property(word, client_id_schema())
-        .required(word)
-        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-        .into()
 }
 
 fn except_schema() -> RefOr<Schema> {

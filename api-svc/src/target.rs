@@ -1,15 +1,10 @@
 //! Targets: whom a call is for, in paths and in batches.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        RefOr, Schema,
-        schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type},
-    },
+use utoipa::openapi::{
+    RefOr, Schema,
+    schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type},
 };
 use worker_sdk::{ClientId, Gateway};
 
@@ -20,17 +15,31 @@ pub(crate) const CLIENT_ID_PATTERN: &str = "^[0-9a-f]{20}$";
 /// Longest uid or group name, in bytes.
 pub(crate) const LONGEST_NAME: usize = 1024;
 
-/// The sorts of target, by the first word of their paths.
+/// The sorts of target, by the first word of their paths. Several of a sort have no path, but can be
+/// named in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Client,
     Uid,
     Group,
     All,
+    Clients,
+    Uids,
+    Groups,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Client, Self::Uid, Self::Group, Self::All];
+    /// Those that have paths.
+    pub(crate) const ONE: [Self; 4] = [Self::Client, Self::Uid, Self::Group, Self::All];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Client,
+        Self::Uid,
+        Self::Group,
+        Self::All,
+        Self::Clients,
+        Self::Uids,
+        Self::Groups,
+    ];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -38,12 +47,15 @@ impl Kind {
             Self::Uid => "uid",
             Self::Group => "group",
             Self::All => "all",
+            Self::Clients => "clients",
+            Self::Uids => "uids",
+            Self::Groups => "groups",
         }
     }
 
     /// The kind of this word, if it needs a name.
     pub(crate) fn named(word: &str) -> Option<Self> {
-        let kind = Self::ALL.into_iter().find(|kind| kind.word() == word);
+        let kind = Self::ONE.into_iter().find(|kind| kind.word() == word);
         kind.filter(|kind| *kind != Self::All)
     }
 }
@@ -55,20 +67,25 @@ pub(crate) enum Target {
     Uid(String),
     Group(String),
     All,
+    Clients(Vec<ClientId>),
+    Uids(Vec<String>),
+    Groups(Vec<String>),
 }
 
 impl Target {
-    /// The target of a kind that has a name.
+    /// The target of a path; the name of all is nothing.
     pub(crate) fn new(kind: Kind, name: &str) -> Result<Self, Failure> {
         Ok(match kind {
             Kind::Client => Self::Client(client_id(name)?),
             Kind::Uid => Self::Uid(checked(name)?.to_owned()),
             Kind::Group => Self::Group(checked(name)?.to_owned()),
             Kind::All => Self::All,
+            Kind::Clients | Kind::Uids | Kind::Groups => return Err(Code::NotFound.into()),
         })
     }
 
-    /// `{"uid": "42"}`, `{"group": "lobby"}`, `{"client": "…"}` or `{"all": true}`.
+    /// `{"uid": "42"}`, `{"group": "lobby"}`, `{"client": "…"}` or `{"all": true}`; or several, as in
+    /// `{"uids": ["42", "43"]}`.
     pub(crate) fn from_json(json: Value) -> Result<Self, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -77,6 +94,9 @@ impl Target {
             Uid(String),
             Group(String),
             All(bool),
+            Clients(Vec<String>),
+            Uids(Vec<String>),
+            Groups(Vec<String>),
         }
         let wrong = |e: String| Failure::new(Code::InvalidBody, format!("`target`: {e}"));
         match serde_json::from_value(json).map_err(|e| wrong(e.to_string()))? {
@@ -85,6 +105,20 @@ impl Target {
             Named::Group(group) => Self::new(Kind::Group, &group),
             Named::All(true) => Ok(Self::All),
             Named::All(false) => Err(wrong("`all` can only be true".into())),
+            Named::Clients(ids) => {
+                let ids = ids.iter().map(|id| client_id(id));
+                Ok(Self::Clients(ids.collect::<Result<_, _>>()?))
+            }
+            Named::Uids(uids) => {
+                uids.iter().try_for_each(|uid| checked(uid).map(drop))?;
+                Ok(Self::Uids(uids))
+            }
+            Named::Groups(groups) => {
+                groups
+                    .iter()
+                    .try_for_each(|group| checked(group).map(drop))?;
+                Ok(Self::Groups(groups))
+            }
         }
     }
 
@@ -94,6 +128,9 @@ impl Target {
             Self::Uid(_) => Kind::Uid,
             Self::Group(_) => Kind::Group,
             Self::All => Kind::All,
+            Self::Clients(_) => Kind::Clients,
+            Self::Uids(_) => Kind::Uids,
+            Self::Groups(_) => Kind::Groups,
         }
     }
 
@@ -104,6 +141,9 @@ impl Target {
             Self::Uid(uid) => gateway.uid(uid),
             Self::Group(group) => gateway.group(group),
             Self::All => gateway.all(),
+            Self::Clients(ids) => gateway.clients(ids),
+            Self::Uids(uids) => gateway.uids(uids),
+            Self::Groups(groups) => gateway.groups(groups),
         }
     }
 }
@@ -135,29 +175,26 @@ pub(crate) fn client_id_schema() -> ObjectBuilder {
         .pattern(Some(CLIENT_ID_PATTERN))
 }
 
-impl PartialSchema for Target {
-    fn schema() -> RefOr<Schema> {
-        let one = |kind: Kind, named: ObjectBuilder| {
-            ObjectBuilder::new()
-                .property(kind.word(), named)
-                .required(kind.word())
-                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+/// A target in a batch, if it may be of these kinds.
+pub(crate) fn schema(kinds: &[Kind]) -> RefOr<Schema> {
+    let mut each = OneOfBuilder::new().description(Some("whom a call is for"));
+    for kind in kinds {
+        let several = |one: ObjectBuilder| ArrayBuilder::new().items(one).into();
+        let named: RefOr<Schema> = match kind {
+            Kind::Client => client_id_schema().into(),
+            Kind::Uid | Kind::Group => name_schema().into(),
+            Kind::All => ObjectBuilder::new()
+                .schema_type(Type::Boolean)
+                .enum_values(Some([true]))
+                .into(),
+            Kind::Clients => several(client_id_schema()),
+            Kind::Uids | Kind::Groups => several(name_schema()),
         };
-        let all = ObjectBuilder::new()
-            .schema_type(Type::Boolean)
-            .enum_values(Some([true]));
-        let each = OneOfBuilder::new()
-            .item(one(Kind::Client, client_id_schema()))
-            .item(one(Kind::Uid, name_schema()))
-            .item(one(Kind::Group, name_schema()))
-            .item(one(Kind::All, all))
-            .description(Some("whom a call is for"));
-        Schema::OneOf(each.build()).into()
+        let target = ObjectBuilder::new()
+            .property(kind.word(), named)
+            .required(kind.word())
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        each = each.item(target);
     }
-}
-
-impl ToSchema for Target {
-    fn name() -> Cow<'static, str> {
-        "Target".into()
-    }
+    Schema::OneOf(each.build()).into()
 }

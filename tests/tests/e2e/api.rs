@@ -43,7 +43,7 @@ impl Somebody {
     }
 }
 
-/// Proves that all nine commands go to all four targets.
+/// Proves that all commands go to all four targets.
 #[tokio::test]
 async fn every_command_works_on_every_target() {
     let nats = Nats::start().await;
@@ -63,6 +63,11 @@ async fn every_command_works_on_every_target() {
         api.done(&format!("{to}/send"), json!({"binary": "AP8="}))
             .await;
         assert_eq!(who.client.binary().await, [0, 255].as_slice());
+        let sent = api
+            .done(&format!("{to}/send_confirmed"), json!({"text": "sure"}))
+            .await;
+        assert_eq!(sent, json!({"clients": 1, "missing": []}));
+        who.client.expect("sure").await;
         let left_out = json!({"text": "not for you", "except": [who.id]});
         api.done(&format!("{to}/send"), left_out).await;
 
@@ -100,7 +105,7 @@ async fn every_command_works_on_every_target() {
         let bound = api
             .done(&format!("{to}/bind_uid"), json!({"uid": name}))
             .await;
-        assert_eq!(bound, json!({"clients": 1}));
+        assert_eq!(bound, json!({"clients": 1, "kicked": 0}));
         api.done(
             &format!("/v1/uid/{name}/send"),
             json!({"text": "to the uid"}),
@@ -339,7 +344,7 @@ async fn a_batch_is_done_in_order_with_a_result_each() {
     assert_eq!(results[2]["status"], 404);
     results.remove(2);
     let expected = [
-        json!({"status": 200, "clients": 1}),
+        json!({"status": 200, "clients": 1, "kicked": 0}),
         json!({"status": 202}),
         json!({"status": 200, "clients": 1}),
         json!({"status": 202}),
@@ -655,5 +660,95 @@ async fn a_stop_answers_what_was_asked_and_sends_what_was_accepted() {
     api.wait_for_success().await;
     for n in 0..50 {
         client.expect(&n.to_string()).await;
+    }
+}
+
+/// Proves a uid that one client has alone: the newest or the first, across gateways.
+#[tokio::test]
+async fn a_uid_may_be_for_one_client_alone() {
+    let nats = Nats::start().await;
+    let gateways = [Gateway::start(&nats).await, Gateway::start(&nats).await];
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::start(&nats).await;
+    let mut first = Client::connect(&gateways[0]).await;
+    let mut second = Client::connect(&gateways[1]).await;
+    let bind = async |client: &mut Client, policy: &str| {
+        let path = format!("/v1/client/{}/bind_uid", client.id().await);
+        let body = json!({"uid": "a/b", "policy": policy});
+        api.post(&path, body).await
+    };
+    let bound = json!({"clients": 1, "kicked": 0});
+    assert_eq!(bind(&mut first, "reject_new").await.body, bound);
+    let rejected = bind(&mut second, "reject_new").await;
+    assert_eq!((rejected.status, rejected.code()), (409, "uid_taken"));
+    let kicked = bind(&mut second, "kick_old").await;
+    assert_eq!(kicked.body, json!({"clients": 1, "kicked": 1}));
+    first.expect_close(4009).await;
+    let several = json!({"uid": "x", "policy": "kick_old"});
+    let refused = api.post("/v1/all/bind_uid", several).await;
+    assert_eq!((refused.status, refused.code()), (422, "invalid_target"));
+}
+
+/// Proves that of two who change a session at once the slower one learns of it.
+#[tokio::test]
+async fn a_session_is_changed_only_if_it_is_still_the_one_that_was_read() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::start(&nats).await;
+    let mut client = Client::connect(&gateway).await;
+    let id = client.id().await;
+    let path = |call: &str| format!("/v1/client/{id}/{call}");
+    let first = json!({"version": 0, "session": {"a": 1}});
+    let changed = api.done(&path("set_session_if"), first.clone()).await;
+    let version = changed["version"].as_u64().expect("a version");
+    let late = api.post(&path("set_session_if"), first).await;
+    assert_eq!((late.status, late.code()), (409, "conflict"));
+    let next = json!({"version": version, "session": {"b": 2}});
+    api.done(&path("update_session_if"), next).await;
+    let listed = api.answer(&path("clients?fields=session")).await;
+    assert_eq!(listed["clients"][0]["session"], json!({"a": 1, "b": 2}));
+    let gone = "/v1/client/00000000000000000000/set_session_if";
+    let gone = api.post(gone, json!({"version": 0, "session": {}})).await;
+    assert_eq!((gone.status, gone.code()), (404, "no_client"));
+}
+
+/// Proves that one call of a batch can be for several of a kind.
+#[tokio::test]
+async fn a_call_of_a_batch_may_be_for_several() {
+    let nats = Nats::start().await;
+    let gateways = [Gateway::start(&nats).await, Gateway::start(&nats).await];
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::start(&nats).await;
+    let mut clients = Vec::new();
+    for (n, gateway) in gateways.iter().cycle().take(4).enumerate() {
+        let who = Somebody::enter(gateway, &format!("name-{n}")).await;
+        clients.push(who);
+    }
+    let ids = [&clients[0].id, &clients[3].id];
+    let calls = json!({"calls": [
+        {"target": {"clients": ids}, "command": "send", "text": "ids"},
+        {"target": {"uids": ["name-0", "name-1"]}, "command": "send", "text": "uids"},
+        {"target": {"groups": ["name-2", "name-3"]}, "command": "send_confirmed", "text": "groups"},
+        {"target": {"clients": []}, "command": "send", "text": "nobody"},
+    ]});
+    let done = api.done("/v1/batch", calls).await;
+    assert_eq!(
+        done["results"][2],
+        json!({"status": 200, "clients": 2, "missing": []})
+    );
+    for (who, texts) in clients.iter_mut().zip([
+        &["ids", "uids"][..],
+        &["uids"],
+        &["groups"],
+        &["ids", "groups"],
+    ]) {
+        for text in texts {
+            who.client.expect(text).await;
+        }
+        assert_eq!(who.client.ask("fence").await, "fence");
     }
 }

@@ -68,7 +68,7 @@ async fn the_examples_of_the_readme_work_as_they_stand() {
     assert_eq!(
         answers,
         [
-            r#"{"clients":1}"#,
+            r#"{"clients":1,"kicked":0}"#,
             r#"{"clients":1}"#,
             "{}",
             "{}",
