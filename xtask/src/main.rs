@@ -5,6 +5,7 @@
 //! | `demo.rs` | the chat in two browsers, with everything it needs |
 //! | `bind.rs` | the other example, likewise |
 //! | `test.rs` | every check that must pass |
+//! | `helm.rs` | the chart's tests, and the programs they need |
 //! | `bench/` | the table of targets, measured |
 //! | `stack.rs` | a NATS server, workers and a gateway that run together |
 //! | `process.rs` | the processes that were started, their output and their end |
@@ -14,6 +15,7 @@
 mod bench;
 mod bind;
 mod demo;
+mod helm;
 mod process;
 mod stack;
 mod test;

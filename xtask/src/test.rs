@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::{
     bind::Bind,
     demo::{Chat, Ports},
+    helm,
     process::Crew,
     stack::choose_port,
     tools,
@@ -45,7 +46,7 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "fmt",
         about: "the code is formatted",
@@ -75,6 +76,11 @@ const STEPS: [Step; 7] = [
         name: "e2e",
         about: "real NATS servers, gateways and workers, in Rust and Python",
         run: e2e,
+    },
+    Step {
+        name: "helm",
+        about: "the chart: every example, with two Helms, for four versions of Kubernetes",
+        run: helm,
     },
     Step {
         name: "browser",
@@ -187,6 +193,13 @@ fn e2e(workspace: &Workspace) -> Result<Outcome> {
     let mut test = cargo_test(workspace, &["--package", "gatebus-tests"])?;
     test.env("GATEBUS_PYTHON", tools::python(workspace)?);
     run(test)?;
+    Ok(Outcome::Passed)
+}
+
+/// These tests start programs of other crates too.
+fn helm(workspace: &Workspace) -> Result<Outcome> {
+    build(workspace)?;
+    helm::test(workspace)?;
     Ok(Outcome::Passed)
 }
 

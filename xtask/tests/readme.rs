@@ -125,6 +125,8 @@ fn every_link_leads_to_a_file_and_a_heading() {
         "examples/bind/README.md",
         "docs/protocols.md",
         "docs/ctl.md",
+        "docs/kubernetes.md",
+        "helm/README.md",
     ] {
         for link in between(&read(page), "](", ")") {
             if link.contains("://") {
