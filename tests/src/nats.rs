@@ -21,9 +21,17 @@ enum Access {
     Guarded(String),
     /// Everybody, and it keeps streams in its folder.
     JetStream,
+    /// The users and permissions that operators are given as an example, and JetStream.
+    Roles,
     /// By TLS, with a certificate of an authority of its own.
     Tls(Box<Tls>),
 }
+
+/// The password of every role.
+const PASSWORD: &str = "s3cret";
+
+/// The example, as it is given.
+const ROLES: &str = include_str!("../../helm/examples/nats-server.conf");
 
 /// A NATS server on a port of its own. It can be stopped and started again on the same port.
 #[derive(Debug)]
@@ -49,6 +57,11 @@ impl Nats {
     /// Starts a server that lets everybody in, and has JetStream.
     pub async fn start_jetstream() -> Self {
         Self::new(Access::JetStream, "").await
+    }
+
+    /// Starts a server with a user for each role, as `helm/examples/nats-server.conf` has them.
+    pub async fn start_roles() -> Self {
+        Self::new(Access::Roles, "").await
     }
 
     /// Starts a server that speaks TLS only.
@@ -84,6 +97,16 @@ impl Nats {
                 let folder = self.folder.path().join("jetstream");
                 format!("jetstream {{ store_dir: {folder:?}, max_memory_store: 0 }}")
             }
+            Access::Roles => {
+                let folder = self.folder.path().join("jetstream");
+                let mut lines = ROLES.replace(
+                    "jetstream {}",
+                    &format!("jetstream {{ store_dir: {folder:?} }}"),
+                );
+                lines = lines.replace("gatebus.", &format!("{}.", self.prefix));
+                lines = lines.replace("gatebus-leases", &format!("{}-leases", self.prefix));
+                lines
+            }
             Access::Tls(tls) => tls.configuration(self.folder.path()),
         };
         let lines = format!("listen: \"127.0.0.1:{}\"\n{access}\n{cluster}\n", self.port);
@@ -97,6 +120,9 @@ impl Nats {
     fn spawn(&mut self) {
         let mut command = Command::new(binary());
         command.arg("--config").arg(self.configuration());
+        for role in ["GATEWAY", "WORKER", "API", "OPERATOR"] {
+            command.env(format!("{role}_PASSWORD"), PASSWORD);
+        }
         command.stdout(Stdio::null());
         self.process = Some(Process::start(format!("nats {}", self.port), command));
     }
@@ -123,6 +149,44 @@ impl Nats {
             _ => "nats",
         };
         format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL for a user of [`start_roles`](Self::start_roles).
+    #[must_use]
+    pub fn url_of(&self, role: &str) -> String {
+        self.url().replace("://", &format!("://{role}:{PASSWORD}@"))
+    }
+
+    /// A plain NATS client of a role of [`start_roles`](Self::start_roles).
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub async fn client_of(&self, role: &str) -> async_nats::Client {
+        let options = async_nats::ConnectOptions::new();
+        let options = options.user_and_password(role.to_owned(), PASSWORD.to_owned());
+        let client = Box::pin(options.connect(self.url())).await;
+        client.expect("the role is let in")
+    }
+
+    /// What the server says of something that a user was not allowed.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let mut lines = self.process().log.lines();
+        lines.retain(|line| line.contains(" Violation - "));
+        lines
+    }
+
+    /// Waits until the server says that a user was not allowed this.
+    pub async fn wait_violation(&self, user: &str, subject: &str) {
+        // older servers say it in another way
+        let users = [format!("/user:{user}\""), format!("User {user:?}")];
+        let subject = format!("Subject {subject:?}");
+        let pick = |line: &str| {
+            let is_it = line.contains(" Violation - ") && line.contains(&subject);
+            (is_it && users.iter().any(|user| line.contains(user))).then_some(())
+        };
+        let what = format!("a violation by {user}, {subject}");
+        self.process().log.find(&what, pick).await;
     }
 
     /// The prefix of this test's subjects.

@@ -37,6 +37,7 @@ mod proxy;
 mod python;
 mod queries;
 mod raw;
+mod roles;
 mod rollout;
 mod segments;
 mod sessions;
