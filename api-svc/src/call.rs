@@ -18,7 +18,7 @@ use crate::{
     failure::{Code, Failure},
     parameters::Parameters,
     queries,
-    target::{Kind, Target, client_id},
+    target::{Kind, MOST_NAMES, Target, client_id},
 };
 
 /// Whom it goes to, at work.
@@ -254,6 +254,10 @@ impl Ready {
 fn except(json: Value) -> Result<Vec<worker_sdk::ClientId>, Failure> {
     let ids: Vec<String> = serde_json::from_value(json)
         .map_err(|e| Failure::new(Code::InvalidBody, format!("`except`: {e}")))?;
+    if ids.len() > MOST_NAMES {
+        let says = format!("`except`: at most {MOST_NAMES} clients");
+        return Err(Failure::new(Code::InvalidBody, says));
+    }
     ids.iter().map(|id| client_id(id)).collect()
 }
 

@@ -149,7 +149,7 @@ impl Code {
             Self::Timeout => (
                 "timeout",
                 504,
-                "gateways did not answer in time; it may have been done in part",
+                "gateways did not answer in time, or NATS went away meanwhile; it may have been done in part",
             ),
             Self::Skipped => (
                 "skipped",

@@ -20,7 +20,7 @@ use crate::{
     message::Message,
     service::Limits,
     session::Session,
-    target::{self, Kind, client_id_schema, name_schema},
+    target::{self, Kind, MOST_NAMES, client_id_schema, name_schema},
 };
 
 /// The document as JSON.
@@ -282,6 +282,7 @@ fn batch_operation(most: usize, to: &mut Components) -> Operation {
 fn except_schema() -> RefOr<Schema> {
     ArrayBuilder::new()
         .items(client_id_schema())
+        .max_items(Some(MOST_NAMES))
         .description(Some("ids of clients that are left out"))
         .into()
 }

@@ -143,7 +143,7 @@ impl Service {
             // Whoever was asked may be there all the same: it is we who cannot hear.
             Err(failure) if failure.code == Code::Timeout && !self.bus.is_up() => {
                 let says = "the connection to NATS was lost meanwhile; it may have been done";
-                Err(Failure::new(Code::NatsUnavailable, says))
+                Err(Failure::new(Code::Timeout, says))
             }
             outcome => outcome,
         }

@@ -99,12 +99,16 @@ impl Target {
             Groups(Vec<String>),
         }
         let wrong = |e: String| Failure::new(Code::InvalidBody, format!("`target`: {e}"));
+        let too_many = |what| wrong(format!("at most {MOST_NAMES} {what}"));
         match serde_json::from_value(json).map_err(|e| wrong(e.to_string()))? {
             Named::Client(id) => Self::new(Kind::Client, &id),
             Named::Uid(uid) => Self::new(Kind::Uid, &uid),
             Named::Group(group) => Self::new(Kind::Group, &group),
             Named::All(true) => Ok(Self::All),
             Named::All(false) => Err(wrong("`all` can only be true".into())),
+            Named::Clients(ids) if ids.len() > MOST_NAMES => Err(too_many("clients")),
+            Named::Uids(uids) if uids.len() > MOST_NAMES => Err(too_many("uids")),
+            Named::Groups(groups) if groups.len() > MOST_NAMES => Err(too_many("groups")),
             Named::Clients(ids) => {
                 let ids = ids.iter().map(|id| client_id(id));
                 Ok(Self::Clients(ids.collect::<Result<_, _>>()?))
@@ -148,6 +152,9 @@ impl Target {
     }
 }
 
+/// Most clients, uids or groups that one call names. Each uid and group is a message of its own.
+pub(crate) const MOST_NAMES: usize = 1000;
+
 /// A uid or group name that a caller wrote.
 pub(crate) fn checked(name: &str) -> Result<&str, Failure> {
     match name.len() {
@@ -179,7 +186,10 @@ pub(crate) fn client_id_schema() -> ObjectBuilder {
 pub(crate) fn schema(kinds: &[Kind]) -> RefOr<Schema> {
     let mut each = OneOfBuilder::new().description(Some("whom a call is for"));
     for kind in kinds {
-        let several = |one: ObjectBuilder| ArrayBuilder::new().items(one).into();
+        let several = |one: ObjectBuilder| {
+            let list = ArrayBuilder::new().items(one);
+            list.max_items(Some(MOST_NAMES)).into()
+        };
         let named: RefOr<Schema> = match kind {
             Kind::Client => client_id_schema().into(),
             Kind::Uid | Kind::Group => name_schema().into(),
@@ -197,4 +207,19 @@ pub(crate) fn schema(kinds: &[Kind]) -> RefOr<Schema> {
         each = each.item(target);
     }
     Schema::OneOf(each.build()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_call_names_at_most_so_many() {
+        let names = |many: usize| vec!["a"; many];
+        assert!(Target::from_json(json!({"uids": names(MOST_NAMES)})).is_ok());
+        let refused = Target::from_json(json!({"groups": names(MOST_NAMES + 1)}));
+        assert_eq!(refused.unwrap_err().code, Code::InvalidBody);
+    }
 }

@@ -56,6 +56,9 @@ impl Tokens {
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
         let list = parse(&text)?;
+        if list.is_empty() {
+            return Err("there is no token in it".into());
+        }
         Ok(Self::File(TokenFile {
             path: path.to_owned(),
             known: Mutex::new(Known { text, list }),
@@ -169,9 +172,6 @@ fn parse(text: &str) -> Result<Arc<[Token]>, String> {
             name: name.into(),
         });
     }
-    if list.is_empty() {
-        return Err("there is no token in it".into());
-    }
     Ok(list.into())
 }
 
@@ -192,8 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_let_in_once_the_last_token_is_taken_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Tokens::read(file.path()).is_err(), "not at the start");
+        fs::write(file.path(), "0123456789abcdef\n").unwrap();
+        let Ok(Tokens::File(known)) = Tokens::read(file.path()) else {
+            panic!("a good file");
+        };
+        assert!(known.find("0123456789abcdef").is_some());
+        fs::write(file.path(), "# nobody\n").unwrap();
+        assert_eq!(known.look(), Ok(Some(0)));
+        assert!(known.find("0123456789abcdef").is_none());
+    }
+
+    #[test]
     fn a_file_without_a_good_token_is_an_error_that_does_not_show_it() {
-        for bad in ["", "# nothing\n", "short", "0123456789abcdé0"] {
+        for bad in ["short", "0123456789abcdé0"] {
             let error = parse(bad).unwrap_err();
             assert!(
                 !error.contains("short") && !error.contains("0123"),

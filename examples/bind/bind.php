@@ -20,7 +20,7 @@ const FILES = [
     '/bind.js' => ['bind.js', 'text/javascript'],
 ];
 
-/** Does a command if there is a body, else asks; null where there is no such client. */
+/** Does a command if there is a body, else asks; null where there is no such client, or its session has changed. */
 function gatebus(string $path, ?array $body = null): ?array
 {
     $token = strtok(file_get_contents(getenv('GATEBUS_BIND_TOKEN_FILE')), " \n");
@@ -31,7 +31,7 @@ function gatebus(string $path, ?array $body = null): ?array
     $url = (getenv('GATEBUS_BIND_API') ?: 'http://127.0.0.1:7281') . "/v1/$path";
     $answer = @file_get_contents($url, false, stream_context_create(['http' => $http]));
     $answer = $answer === false ? null : json_decode($answer, true);
-    if (($answer['error']['code'] ?? null) === 'no_client') {
+    if (in_array($answer['error']['code'] ?? null, ['no_client', 'conflict'], true)) {
         return null;
     }
     if ($answer === null || isset($answer['error'])) {
@@ -101,7 +101,7 @@ if ($path === '/config.json') {
 }
 
 // Other sites cannot have the cookie sent along, and no script reads it.
-session_start(['name' => 'login', 'cookie_httponly' => true, 'cookie_samesite' => 'Strict', 'use_strict_mode' => true]);
+session_start(['name' => 'login-php', 'cookie_httponly' => true, 'cookie_samesite' => 'Strict', 'use_strict_mode' => true]);
 
 switch ($_SERVER['REQUEST_METHOD'] . " $path") {
     case 'GET /me':
@@ -138,12 +138,16 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
         if (!is_string($client) || !preg_match('/^[0-9a-f]{20}$/D', $client) || !is_string($secret)) {
             answer(422, ['error' => 'client_id and secret are needed']);
         }
-        $known = gatebus("client/$client/session")['session']['secret'] ?? '';
+        $visit = gatebus("client/$client/session");
+        $known = $visit['session']['secret'] ?? '';
         if (!is_string($known) || $known === '' || !hash_equals($known, $secret)) {
             answer(403, ['error' => 'this is not the connection of your page']);
         }
-        // It opens one door, once.
-        gatebus("client/$client/update_session", ['session' => ['secret' => null]]);
+        // It opens one door, once: of two who come with it at the same time one takes it.
+        $taken = ['session' => ['secret' => null], 'version' => $visit['version']];
+        if (gatebus("client/$client/update_session_if", $taken) === null) {
+            answer(403, ['error' => 'this is not the connection of your page']);
+        }
         gatebus("client/$client/bind_uid", ['uid' => $user]);
         $_SESSION['clients'] = array_slice([...$_SESSION['clients'], $client], -50);
         $news = ['type' => 'orders', 'user' => $user, 'orders' => orders($user)];

@@ -117,6 +117,11 @@ impl Connection {
         }
     }
 
+    /// Whether a frame of so many bytes has room in the mailbox.
+    pub(crate) fn has_room(&self, len: usize, limit: usize) -> bool {
+        self.deaf || self.mailbox.fits(len, limit)
+    }
+
     /// Puts a frame into the mailbox.
     pub(crate) fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
         if self.deaf {
@@ -166,7 +171,7 @@ impl Connection {
 
     /// Whether something waits to be written.
     pub(crate) fn has_mail(&self) -> bool {
-        !self.mailbox.is_empty() || !self.stream.is_flushed()
+        !self.deaf && (!self.mailbox.is_empty() || !self.stream.is_flushed())
     }
 
     /// Gives back what an idle connection need not hold.

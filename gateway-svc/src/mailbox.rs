@@ -30,11 +30,16 @@ impl Mailbox {
     /// Adds a frame. A frame that would bring it over `limit` is not taken, but an empty mailbox
     /// takes a frame of any size: what is sent to a client may be larger than its mailbox.
     pub(crate) fn push(&mut self, frame: Bytes, limit: usize) -> Result<(), Full> {
-        if self.bytes > 0 && self.bytes + frame.len() + FRAME > limit {
+        if !self.fits(frame.len(), limit) {
             return Err(Full);
         }
         self.force(frame);
         Ok(())
+    }
+
+    /// Whether a frame of so many bytes would be taken.
+    pub(crate) const fn fits(&self, len: usize, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes + len + FRAME <= limit
     }
 
     /// Adds a frame whatever the limit: the last word to a client.

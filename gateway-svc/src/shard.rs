@@ -168,7 +168,7 @@ impl Shard {
     }
 
     fn now(&self) -> Millis {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        since(self.start)
     }
 
     fn client_id(&self, slot: Slot) -> ClientId {
@@ -294,6 +294,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn since(start: Instant) -> Millis {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs a shard on this thread until it has drained.

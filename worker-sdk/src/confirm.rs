@@ -36,13 +36,17 @@ impl Target {
     pub(crate) async fn confirm(&self, command: Command) -> Result<Reached, Error> {
         let link = self.gateway.link();
         let mut calls = Vec::new();
-        let mut letters = Vec::new();
+        let (mut letters, mut bytes) = (Vec::new(), 0);
         for inquiry in self.inquiries(&RequestKind::Command(command))? {
             let call = link.replies.open();
+            let payload = wire::encode(&inquiry.request);
+            // what does not fit together is not even gathered
+            bytes += payload.len();
+            link.outbox.check(bytes)?;
             letters.push(Letter {
                 subject: inquiry.subject,
                 reply: Some(call.subject()),
-                payload: wire::encode(&inquiry.request),
+                payload,
             });
             calls.push((call, inquiry.gateway));
         }

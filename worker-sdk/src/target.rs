@@ -195,14 +195,19 @@ impl Target {
             context::overtaking();
             return link.publish(subject, wire::encode(&request));
         }
-        let requests = self.several(&kind)?;
-        let letter = |(subject, request)| Letter {
-            subject,
-            reply: None,
-            payload: wire::encode(&request),
-        };
+        let (mut letters, mut bytes) = (Vec::new(), 0);
+        for (subject, request) in self.several(&kind)? {
+            let payload = wire::encode(&request);
+            // what does not fit together is not even gathered
+            bytes += payload.len();
+            link.outbox.check(bytes)?;
+            letters.push(Letter {
+                subject,
+                reply: None,
+                payload,
+            });
+        }
         context::overtaking();
-        let letters = requests.into_iter().map(letter).collect();
         link.publish_all(letters)
     }
 

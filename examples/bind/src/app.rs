@@ -26,7 +26,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::EnvFilter;
-use worker_sdk::{ClientId, Close, Gateway, Message};
+use worker_sdk::{ClientId, Close, ErrorKind, Gateway, Message};
 
 use crate::{login::Logins, orders::Orders, visit::Visit};
 
@@ -93,16 +93,26 @@ struct Init {
 async fn bind(State(app): State<Arc<App>>, headers: HeaderMap, Json(init): Json<Init>) -> Done {
     let user = app.logins.user(&headers).ok_or(Refusal::NotLoggedIn)?;
     let client = app.gateway.client(init.client_id);
-    let visit = client.session::<Visit>().await?;
-    let secret = visit.and_then(|visit| visit.secret).unwrap_or_default();
+    let mut found = client.list().session::<Visit>().stream().await?;
+    let found = found.next().await.transpose()?;
+    let found = found.ok_or(Refusal::NotYourClient)?;
+    let secret = found.session.secret.unwrap_or_default();
     let is_theirs = bool::from(secret.as_bytes().ct_eq(init.secret.as_bytes()));
     if secret.is_empty() || !is_theirs {
         return Err(Refusal::NotYourClient);
     }
-    // It opens one door, once.
-    client.update_session(&Visit { secret: None })?;
+    // It opens one door, once: of two who come with it at the same time one takes it.
+    let taken = client.update_session_if(found.version, &Visit { secret: None });
+    match taken.await {
+        Err(e) if e.kind() == ErrorKind::Conflict => return Err(Refusal::NotYourClient),
+        taken => taken?,
+    };
     client.bind_uid(user).await?;
-    app.logins.remember(&headers, init.client_id);
+    if !app.logins.remember(&headers, init.client_id) {
+        // logged out meanwhile
+        client.unbind_uid()?;
+        return Err(Refusal::NotLoggedIn);
+    }
     client.send(Message::json_of(&app.orders.of(user))?)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -39,7 +39,7 @@ impl Logins {
         let (user, _) = USERS.iter().find(right)?;
         let id = secret();
         // Other sites cannot have it sent along, and no script reads it.
-        let cookie = format!("login={id}; Path=/; HttpOnly; SameSite=Strict");
+        let cookie = format!("login-rust={id}; Path=/; HttpOnly; SameSite=Strict");
         let mut logins = self.lock();
         if logins.len() >= MOST {
             logins.clear();
@@ -54,15 +54,17 @@ impl Logins {
         self.lock().get(cookie(headers)?).map(|login| login.user)
     }
 
-    /// A connection belongs to the login of this request.
-    pub(crate) fn remember(&self, headers: &HeaderMap, client: ClientId) {
+    /// A connection belongs to the login of this request. False: that has ended.
+    pub(crate) fn remember(&self, headers: &HeaderMap, client: ClientId) -> bool {
         let mut logins = self.lock();
-        if let Some(login) = cookie(headers).and_then(|id| logins.get_mut(id)) {
-            if login.clients.len() >= MOST_PAGES {
-                login.clients.remove(0);
-            }
-            login.clients.push(client);
+        let Some(login) = cookie(headers).and_then(|id| logins.get_mut(id)) else {
+            return false;
+        };
+        if login.clients.len() >= MOST_PAGES {
+            login.clients.remove(0);
         }
+        login.clients.push(client);
+        true
     }
 
     /// Ends the login of this request, and says which connections it had.
@@ -79,7 +81,7 @@ impl Logins {
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
     let mut cookies = cookies.split("; ");
-    cookies.find_map(|cookie| cookie.strip_prefix("login="))
+    cookies.find_map(|cookie| cookie.strip_prefix("login-rust="))
 }
 
 #[cfg(test)]

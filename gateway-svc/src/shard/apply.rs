@@ -63,6 +63,12 @@ impl Shard {
                 let name = request.to.as_deref().ok_or(AnswerError::Malformed)?;
                 Ok((**self.hub.topics(kind).name(topic) == *name).then_some(target))
             }
+            // who names somebody does not mean everybody
+            (Target::All | Target::Gateway, None)
+                if request.to.is_some() || !request.conns.is_empty() =>
+            {
+                Err(AnswerError::Malformed)
+            }
             (Target::All | Target::Gateway, None | Some(TargetKind::All)) => Ok(Some(Target::All)),
             (Target::All | Target::Gateway, Some(TargetKind::Uid)) => named(TopicKind::Uid),
             (Target::All | Target::Gateway, Some(TargetKind::Group)) => named(TopicKind::Group),

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::debug;
 use wire::{CloseCode, CloseEvent, ClosedBy, ConnId, EventKind, Handshake, Session, Uid};
 
-use super::Shard;
+use super::{Shard, since};
 use crate::{
     config::SlowClient,
     connection::{Connection, Input, Reading},
@@ -270,6 +270,7 @@ impl Shard {
 
     /// The same for what is a frame of the client's protocol already.
     fn deliver_frame(&mut self, slot: Slot, frame: Bytes) -> bool {
+        self.make_room(slot, frame.len());
         let Some(client) = &mut self.clients[slot as usize] else {
             return false;
         };
@@ -300,6 +301,17 @@ impl Shard {
             self.close(slot, CloseCode::SlowClient.into(), None);
         }
         false
+    }
+
+    /// A mailbox is full only if the client does not read. It may just not have had its turn.
+    fn make_room(&mut self, slot: Slot, len: usize) {
+        let (start, limit) = (self.start, self.limits.mailbox);
+        if let Some(client) = &mut self.clients[slot as usize]
+            && let Some(connection) = &mut client.connection
+            && !connection.has_room(len, limit)
+        {
+            connection.flush(since(start));
+        }
     }
 
     /// Asks a client in its protocol's own way whether it is there, if there is such a way.

@@ -147,6 +147,42 @@ async fn every_member_of_a_large_group_gets_everything_in_order() {
     }
 }
 
+/// Proves that a burst to a large group is nobody's fault: whoever reads is not taken for slow
+/// because others are written first, although the burst is larger than a mailbox.
+#[tokio::test]
+async fn a_burst_to_a_large_group_closes_nobody_who_reads() {
+    const BURST: usize = 1500;
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--shards", "1")
+        .option("--mailbox", "256KiB")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let handle = nats.handle().await;
+    let mut members = Client::connect_many(&gateway, 200).await;
+    for member in &mut members {
+        assert_eq!(member.ask("join crowd").await, "joined crowd");
+    }
+    let body = "x".repeat(400);
+    for n in 0..BURST {
+        handle
+            .group("crowd")
+            .send(format!("{n} {body}"))
+            .expect("sent");
+    }
+    let everything = members.into_iter().map(|mut member| {
+        let body = &body;
+        async move {
+            for n in 0..BURST {
+                member.expect(&format!("{n} {body}")).await;
+            }
+        }
+    });
+    futures_util::future::join_all(everything).await;
+}
+
 /// Proves that groups and uids need no tidying up: who is gone is gone everywhere.
 #[tokio::test]
 async fn a_client_leaves_its_groups_and_its_uid_when_it_closes() {
