@@ -53,7 +53,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let left = self.0.seated.fetch_sub(1, Relaxed) - 1;
-        // not at the first that goes, or load balancers would be told twice a second
+        // not at the first that goes, or load balancers would be told so again and again
         if left < self.0.most - self.0.most / 20 {
             self.0.full.store(false, Relaxed);
         }

@@ -73,6 +73,9 @@ impl Stream {
             if taken > 0 || tls.is_ended() || buf.is_empty() {
                 return Poll::Ready(Ok(taken));
             }
+            if tls.has_failed() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
             // what is read into the one half is decrypted into the other
             let (out, room) = buf.split_at_mut(buf.len() / 2);
             let decrypted = ready!(self.poll_receive(cx, room, out))?;

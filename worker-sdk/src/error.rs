@@ -74,7 +74,8 @@ pub enum ErrorKind {
     InvalidTarget,
     /// JSON that is not what it should be.
     Json,
-    /// A gateway says that it could not do it.
+    /// A gateway says that it could not do it, or JetStream that it may not have the bucket of an
+    /// exclusive timer.
     Refused,
     /// A hook that runs outside of events failed: `on_worker_start` or `on_worker_stop`.
     Hook,

@@ -20,7 +20,10 @@ use async_nats::{
     Subscriber,
     jetstream::{
         self, ErrorCode,
-        context::{AccountErrorKind, ContextBuilder},
+        context::{
+            AccountErrorKind, ContextBuilder, CreateKeyValueError, CreateStreamError,
+            CreateStreamErrorKind,
+        },
         kv::{Config, Operation, Store, UpdateErrorKind},
     },
 };
@@ -374,6 +377,9 @@ fn bucket(prefix: &Prefix) -> String {
     format!("{name}-leases")
 }
 
+/// JetStream's status for "not now".
+const UNAVAILABLE: usize = 503;
+
 /// The bucket, which is made if it is not there. [`ErrorKind::Timeout`]: it may work later.
 async fn open_bucket(js: &jetstream::Context, name: &str) -> Result<Store, Error> {
     js.query_account().await.map_err(|error| {
@@ -408,9 +414,23 @@ async fn open_bucket(js: &jetstream::Context, name: &str) -> Result<Store, Error
         ..Config::default()
     };
     js.create_key_value(config).await.map_err(|error| {
+        let kind = match refusal(&error) {
+            // such as a cluster that has no leader for the moment
+            Some(refusal) if refusal.code() != UNAVAILABLE => ErrorKind::Refused,
+            _ => ErrorKind::Timeout,
+        };
         let says = format!("the JetStream bucket {name} cannot be made");
-        Error::new(ErrorKind::Timeout, says).with(error)
+        Error::new(kind, says).with(error)
     })
+}
+
+/// What the server said, if it answered.
+fn refusal(error: &CreateKeyValueError) -> Option<jetstream::Error> {
+    let source = std::error::Error::source(error)?.downcast_ref::<CreateStreamError>()?;
+    match source.kind() {
+        CreateStreamErrorKind::JetStream(refusal) => Some(refusal),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -95,22 +95,7 @@ impl Target {
         kind: RequestKind,
     ) -> Result<Option<Answer>, Error> {
         let (subject, request) = self.request(kind)?;
-        let link = self.gateway.link();
-        let ask = async {
-            loop {
-                if let Some(answer) = one(link, subject.clone(), &request).await? {
-                    return Ok(Some(answer));
-                }
-                // Nobody listens. Either the gateway is gone, or it has lost NATS and will be back,
-                // with the client.
-                if !link.gateways().await?.contains(&id.gateway) {
-                    return Ok(None);
-                }
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        };
-        let answer = timeout_at(link.deadline(), Box::pin(ask)).await;
-        answer.unwrap_or_else(|_| Err(no_answer(link)))
+        self.ask_one(id.gateway, subject, &request).await
     }
 
     /// Asks one gateway about this target; `None` if it is gone.
@@ -119,9 +104,33 @@ impl Target {
         gateway: GatewayId,
         kind: RequestKind,
     ) -> Result<Option<Answer>, Error> {
-        let link = self.gateway.link();
+        let subject = self.gateway.link().subjects.gateway(gateway);
         let request = self.request_elsewhere(kind)?;
-        one(link, link.subjects.gateway(gateway), &request).await
+        self.ask_one(gateway, subject, &request).await
+    }
+
+    async fn ask_one(
+        &self,
+        gateway: GatewayId,
+        subject: String,
+        request: &Request,
+    ) -> Result<Option<Answer>, Error> {
+        let link = self.gateway.link();
+        let ask = async {
+            loop {
+                if let Some(answer) = one(link, subject.clone(), request).await? {
+                    return Ok(Some(answer));
+                }
+                // Nobody listens. Either the gateway is gone, or it has lost NATS and will be back,
+                // with its clients.
+                if !link.gateways().await?.contains(&gateway) {
+                    return Ok(None);
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        let answer = timeout_at(link.deadline(), Box::pin(ask)).await;
+        answer.unwrap_or_else(|_| Err(no_answer(link)))
     }
 
     /// Asks every gateway; the answers, and who gave none.

@@ -72,7 +72,7 @@ impl Gaps {
             .push(format!("gateway {gateway} does not answer"));
     }
 
-    fn refused(&mut self, gateway: GatewayId, error: AnswerError) {
+    pub(super) fn refused(&mut self, gateway: GatewayId, error: AnswerError) {
         self.missing.push(gateway);
         let why = match error {
             AnswerError::Malformed => "it does not understand this; is it of an older version?",

@@ -17,7 +17,13 @@ pub(super) async fn pages(
         while take(&mut answer) && (answer.next.is_some() || answer.next_name.is_some()) {
             let subject = bus.subjects.gateway(gateway);
             match bus.ask_one(&subject, &page(Some(&answer))).await {
-                Some(Reply::Answer(next)) => answer = next,
+                Some(Reply::Answer(next)) => match next.error {
+                    None => answer = next,
+                    Some(error) => {
+                        gaps.refused(gateway, error);
+                        break;
+                    }
+                },
                 Some(Reply::Nobody) | None => {
                     gaps.silent(gateway);
                     break;

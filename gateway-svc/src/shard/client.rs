@@ -270,7 +270,6 @@ impl Shard {
 
     /// The same for what is a frame of the client's protocol already.
     fn deliver_frame(&mut self, slot: Slot, frame: Bytes) -> bool {
-        self.make_room(slot, frame.len());
         let Some(client) = &mut self.clients[slot as usize] else {
             return false;
         };
@@ -278,6 +277,10 @@ impl Shard {
             return false;
         };
         let (limit, bytes) = (self.limits.mailbox, frame.len() as u64);
+        // a mailbox is full only if the client does not read: it may just not have had its turn
+        if !connection.has_room(frame.len(), limit) {
+            connection.flush(since(self.start));
+        }
         let fits = match self.limits.slow_client {
             SlowClient::DropOldest => {
                 let dropped = connection.push_dropping_oldest(frame, limit);
@@ -301,17 +304,6 @@ impl Shard {
             self.close(slot, CloseCode::SlowClient.into(), None);
         }
         false
-    }
-
-    /// A mailbox is full only if the client does not read. It may just not have had its turn.
-    fn make_room(&mut self, slot: Slot, len: usize) {
-        let (start, limit) = (self.start, self.limits.mailbox);
-        if let Some(client) = &mut self.clients[slot as usize]
-            && let Some(connection) = &mut client.connection
-            && !connection.has_room(len, limit)
-        {
-            connection.flush(since(start));
-        }
     }
 
     /// Asks a client in its protocol's own way whether it is there, if there is such a way.

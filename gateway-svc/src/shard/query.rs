@@ -18,8 +18,10 @@ use crate::{
     topics::Slot,
 };
 
-/// Largest page, in bytes of names and sessions; well below NATS's `max_payload` of 1 MiB.
+/// Largest page, in bytes of names and sessions, where the server's `max_payload` allows it.
 const MOST_PAGE: usize = 256 * 1024;
+/// What a page may have beyond that: the answer around it.
+const AROUND: usize = 4 * 1024;
 /// Most clients or names in a page.
 const MOST_ITEMS: u32 = 4096;
 /// Most clients, or what takes as long, that are looked at for a page: a millisecond or two, for
@@ -32,6 +34,8 @@ struct Census<'a, F> {
     hub: &'a Hub,
     /// How many clients are open.
     open: u64,
+    /// How much a page may have, in bytes.
+    most_page: usize,
     /// What is known of a client, if it is open.
     facts: F,
 }
@@ -56,6 +60,7 @@ impl Shard {
             gateway: self.gateway,
             hub: &self.hub,
             open: self.open,
+            most_page: self.most_page(),
             facts: |slot: Slot| {
                 let client = self.clients[slot as usize].as_ref().filter(|c| c.open)?;
                 Some(Facts {
@@ -85,6 +90,11 @@ impl Shard {
             Query::Uids(names) => census.names(TopicKind::Uid, &scope, names),
             Query::Groups(names) => census.names(TopicKind::Group, &scope, names),
         }
+    }
+
+    fn most_page(&self) -> usize {
+        let max_payload = self.link.max_payload().unwrap_or_default();
+        MOST_PAGE.min(max_payload.saturating_sub(AROUND))
     }
 
     fn how_many(&self, target: Target, request: &Request) -> u64 {

@@ -63,6 +63,11 @@ impl Session {
         self.ended && self.plain.is_empty()
     }
 
+    /// Whether nothing more can be read.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// How many bytes stand before what is read next: see [`receive`](Self::receive).
     pub(crate) const fn kept(&self) -> usize {
         self.incoming.len()
@@ -72,11 +77,12 @@ impl Session {
     /// are room for what was not complete the last time. Decrypts it to `out`, and says how much that
     /// is; what has no room there is for [`take`](Self::take).
     ///
-    /// After an error the session is good for nothing but to send its alert.
+    /// After an error the session [has failed](Self::has_failed), and is good for nothing but to send
+    /// its alert. It is returned only if nothing was decrypted before it.
     pub(crate) fn receive(&mut self, bytes: &mut [u8], out: &mut [u8]) -> Result<usize, Error> {
         bytes[..self.incoming.len()].copy_from_slice(&self.incoming);
         let mut filled = 0;
-        let done = self.advance(
+        let advanced = self.advance(
             bytes,
             |payload, plain| {
                 let fits = payload.len().min(out.len() - filled);
@@ -85,7 +91,13 @@ impl Session {
                 plain.extend_from_slice(&payload[fits..]);
             },
             |_, _| {},
-        )?;
+        );
+        let done = match advanced {
+            Ok(done) => done,
+            // what was said before still counts
+            Err(_) if filled > 0 || !self.plain.is_empty() => return Ok(filled),
+            Err(e) => return Err(e),
+        };
         let rest = if self.ended { &[] } else { &bytes[done..] };
         if rest.len() > MOST_INCOMING {
             return Err(Error::General("too long a message of TLS itself".into()));
@@ -190,7 +202,7 @@ impl Session {
             match status.state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let record = record?;
+                        let record = record.inspect_err(|_| self.failed = true)?;
                         hear(record.payload, &mut self.plain);
                         done += record.discard;
                     }

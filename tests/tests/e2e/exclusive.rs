@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use gatebus_tests::{
     Entry, Journal, Nats, Worker, eventually,
     journal::now,
+    within,
     worker::{Options, Worker as Running},
 };
 use tokio::sync::mpsc;
@@ -206,6 +207,26 @@ async fn without_jetstream_a_worker_does_not_start_and_says_why() {
     let refused = timer::exclusive(&handle, "a.b", hour, |_| async { Ok(()) });
     let kind = Box::pin(refused).await.expect_err("no name").kind();
     assert_eq!(kind, ErrorKind::InvalidName);
+}
+
+/// Proves that a server which has JetStream, and no room for the bucket, is an error that says so and
+/// not a wait without an end.
+#[tokio::test]
+async fn without_room_for_the_bucket_there_is_an_error_with_the_servers_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path();
+    let nats = Nats::start_guarded(&format!(
+        "jetstream {{ store_dir: {store:?}, max_memory_store: 0, max_file_store: 65536 }}"
+    ))
+    .await;
+    let handle = nats.handle().await;
+    let hour = Duration::from_secs(3600);
+    let refused = timer::exclusive(&handle, "job", hour, |_| async { Ok(()) });
+    let refused = within("an answer", Box::pin(refused)).await;
+    let error = refused.expect_err("no room");
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    let says = format!("{error:?}");
+    assert!(says.contains("insufficient storage"), "{says}");
 }
 
 /// Proves that programs which are no workers share their timers too, and that cancelling one, or

@@ -298,3 +298,34 @@ async fn an_unknown_uid_is_offline_after_one_question_that_nats_answers() {
     let first = within("the fence", heard.next()).await.expect("a message");
     assert_eq!(first.subject.as_str(), server.subject("group.fence"));
 }
+
+/// Proves that a gateway which is known to be there, and has lost NATS, is not taken for one that has
+/// no clients.
+#[tokio::test]
+async fn a_page_names_a_gateway_that_nats_does_not_know_for_the_moment() {
+    let server = Nats::start().await;
+    let there = start(&server, &Play::clients(3)).await;
+    let handle = handle(&server).await;
+    let away = Fake::start(&server).await;
+    // the handle follows the beats from its first question on
+    assert_eq!(
+        handle
+            .all()
+            .clients()
+            .await
+            .expect("answered")
+            .clients
+            .len(),
+        3
+    );
+    away.beat(NodeState::Ready).await;
+    gatebus_tests::eventually("the handle to know both", || async {
+        let missing = handle.all().count().await.expect("answered").missing;
+        (missing == [away.id]).then_some(())
+    })
+    .await;
+    let page = handle.all().list().page(None, 10).await.expect("a page");
+    assert_eq!(page.missing, [away.id]);
+    assert!(page.clients.iter().all(|client| client.id.gateway == there));
+    assert_eq!(page.clients.len(), 3);
+}

@@ -2,7 +2,7 @@
 
 use wire::{Answer, ClientId, ClientInfo, ConnId, Fields, Session};
 
-use super::{Census, Facts, MOST_PAGE, MOST_STEPS, scope::Scope};
+use super::{Census, Facts, MOST_STEPS, scope::Scope};
 use crate::{hub::TopicKind, topics::Slot};
 
 /// Most bytes of one client's groups in a list.
@@ -45,11 +45,11 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
         let mut answer = Answer::count(self.gateway, count);
         let (mut steps, mut bytes, mut last) = (0, 0, None);
         for (conn, slot) in clients {
-            if answer.clients.len() == limit || bytes > MOST_PAGE || steps >= MOST_STEPS {
-                answer.next = last;
+            let before = last.replace(conn);
+            if answer.clients.len() == limit || steps >= MOST_STEPS {
+                answer.next = before;
                 break;
             }
-            last = Some(conn);
             steps += scope.steps(self.hub, slot);
             let Some(facts) = (self.facts)(slot).filter(|_| scope.holds(self.hub, slot)) else {
                 continue;
@@ -62,6 +62,11 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
             }
             let info = self.info(slot, conn, facts, fields);
             bytes += size(&info);
+            // one client is a page, however large
+            if bytes > self.most_page && !answer.clients.is_empty() {
+                answer.next = before;
+                break;
+            }
             answer.clients.push(info);
         }
         answer

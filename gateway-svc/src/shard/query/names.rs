@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use wire::{Answer, NameCount, Names};
 
-use super::{Census, Facts, MOST_PAGE, MOST_STEPS, limit_of, scope::Scope};
+use super::{Census, Facts, MOST_STEPS, limit_of, scope::Scope};
 use crate::{hub::TopicKind, topics::Slot};
 
 impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
@@ -88,7 +88,7 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
         let mut answer = Answer::count(self.gateway, 0);
         let (mut steps, mut bytes, mut last) = (0, 0, None);
         for topic in topics {
-            let full = answer.names.len() == limit_of(asked.limit) || bytes > MOST_PAGE;
+            let full = answer.names.len() == limit_of(asked.limit) || bytes > self.most_page;
             if full || steps >= MOST_STEPS {
                 answer.next_name = last.map(|topic| self.hub.topics(kind).name(topic).to_string());
                 break;

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wire::{ConnId, Fields, Filter, GatewayId, Group, Names, Session, Uid};
 
 use super::{
-    Census, Facts, MOST_STEPS,
+    Census, Facts, MOST_PAGE, MOST_STEPS,
     scope::{Scope, Whose},
 };
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// A hub with clients, all of them open.
-#[derive(Default)]
 struct World {
     hub: Hub,
+    most_page: usize,
     sessions: Vec<Session>,
 }
 
@@ -31,6 +31,16 @@ fn group(name: impl ToString) -> Group {
 
 fn session(key: &str, value: u64) -> Session {
     Session::from_map(&[(key.to_owned(), value.into())].into()).expect("small")
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            hub: Hub::default(),
+            most_page: MOST_PAGE,
+            sessions: Vec::new(),
+        }
+    }
 }
 
 impl World {
@@ -55,6 +65,7 @@ impl World {
             gateway: GatewayId::from_bytes([1; 6]),
             hub: &self.hub,
             open: self.hub.len() as u64,
+            most_page: self.most_page,
             facts: |slot: Slot| {
                 Some(Facts {
                     session: &self.sessions[slot as usize],
@@ -135,6 +146,38 @@ fn every_client_comes_once_and_in_order_whatever_the_way_there() {
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), total);
         assert_eq!(pages, total.div_ceil(1000));
     }
+}
+
+#[test]
+fn a_page_stays_below_what_the_server_takes_unless_it_is_one_client() {
+    let mut world = World {
+        most_page: 20_000,
+        ..World::default()
+    };
+    for n in 0..50 {
+        let (slot, _) = world.client(None, &[]);
+        let text = "x".repeat(if n == 7 { 60_000 } else { 3_000 });
+        let map = [("text".to_owned(), text.into())].into();
+        world.sessions[slot as usize] = Session::from_map(&map).expect("small");
+    }
+    let fields = Fields {
+        session: true,
+        ..Fields::default()
+    };
+    let scope = Scope::new(Whose::Everybodys, Vec::new());
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let answer = world.census().list(&scope, fields, after, 1000);
+        let bytes = wire::encode(&answer).len();
+        assert!(bytes <= 20_000 || answer.clients.len() == 1, "{bytes}");
+        found.extend(answer.clients.iter().map(|info| info.client.conn));
+        match answer.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    assert!(found.is_sorted());
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 50);
 }
 
 #[test]
@@ -345,7 +388,8 @@ fn a_page_of_large_sessions_ends_by_its_size() {
     };
     let scope = Scope::new(Whose::Everybodys, Vec::new());
     let answer = world.census().list(&scope, fields, None, 1000);
-    assert_eq!(answer.clients.len(), 5);
-    assert!(wire::encode(&answer).len() < 400 * 1024);
+    // a fifth would bring it beyond
+    assert_eq!(answer.clients.len(), 4);
+    assert!(wire::encode(&answer).len() < MOST_PAGE);
     assert!(answer.next.is_some());
 }

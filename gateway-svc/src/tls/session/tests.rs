@@ -216,6 +216,25 @@ fn what_is_no_tls_is_an_error_and_the_client_is_told_by_an_alert() {
 }
 
 #[test]
+fn what_was_said_before_an_error_in_the_same_read_still_counts() {
+    for version in VERSIONS {
+        for room in [0, 3, 100] {
+            let (mut session, mut client) = met(version, 100_000);
+            client.writer().write_all(b"goodbye").expect("memory");
+            let mut read = Vec::new();
+            client.write_tls(&mut read).expect("memory");
+            read.extend(b"\x17\x03\x03\x00\x20 and this was never encrypted....");
+            let mut out = vec![0; room];
+            let filled = session.receive(&mut read, &mut out).expect("it said so");
+            out.truncate(filled);
+            out.extend(taken(&mut session));
+            assert_eq!(out, b"goodbye");
+            assert!(session.has_failed());
+        }
+    }
+}
+
+#[test]
 fn a_handshake_without_an_end_is_refused() {
     let (mut session, _) = strangers(&version::TLS13);
     // a hello of 16 MiB, in records of 1 KiB
