@@ -26,6 +26,10 @@ pub(crate) struct Hold {
     /// What to give each connection then; only that is charged
     #[arg(long)]
     then: Option<Then>,
+    /// Groups for each connection: allocators take memory by the megabyte, so few would not be
+    /// measured but rounded
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    groups: u16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -62,20 +66,25 @@ impl Hold {
         let before = server.usage()?;
         let start = Instant::now();
         // 20 characters, about the length of a real user id or room name.
-        ask_each(&mut clients, |number| match then {
-            Then::Bind => format!("b:user-{number:015}"),
-            Then::Join => format!("j:room-{number:015}"),
-        })
-        .await?;
+        let (what, each) = match then {
+            Then::Bind => ("bind", 1),
+            Then::Join => ("join", usize::from(self.groups)),
+        };
+        for round in 0..each {
+            ask_each(&mut clients, |client| {
+                let number = client * each + round;
+                match then {
+                    Then::Bind => format!("b:user-{number:015}"),
+                    Then::Join => format!("j:room-{number:015}"),
+                }
+            })
+            .await?;
+        }
         let took = start.elapsed();
         let after = settled(&mut stay(clients), self.settle, server).await?;
-        let what = match then {
-            Then::Bind => "bind",
-            Then::Join => "join",
-        };
         let mut report = Report::new(
-            format!("{what} conns={count}"),
-            count,
+            format!("{what} conns={count} each={each}"),
+            count * each as u64,
             took,
             &before,
             &after,

@@ -71,7 +71,7 @@ impl Figure {
 
 const SECONDS: &[&str] = &["--secs", "4", "--warm-up", "1"];
 const QUICK_SECONDS: &[&str] = &["--secs", "0.5", "--warm-up", "0.2"];
-const CONNECTIONS: &[&str] = &["--conns", "12000", "--settle", "3"];
+const CONNECTIONS: &[&str] = &["--conns", "18000", "--settle", "3"];
 const QUICK_CONNECTIONS: &[&str] = &["--conns", "5000", "--settle", "2"];
 
 pub(crate) const ROWS: [Row; 10] = [
@@ -167,7 +167,7 @@ pub(crate) const ROWS: [Row; 10] = [
         has_limit: false,
         target: Target::AtMost(300.0),
         gateway_worker: None,
-        load: &["hold", "--then", "join"],
+        load: &["hold", "--then", "join", "--groups", "8"],
         full: CONNECTIONS,
         quick: QUICK_CONNECTIONS,
     },
