@@ -19,15 +19,15 @@ async def handle(batch):
     session = cbor2.loads(batch["session"]) if batch.get("session") else {}
     before = {key: cbor2.dumps(value) for key, value in session.items()}
     result = {"status": "done", "failed": 0, "commands": []}
-    for handled, event in enumerate(events(batch)):
+    for handled, (kind, event) in enumerate(events(batch)):
         try:
-            said = [message async for message in on_event(batch["kind"], event, batch, session)]
+            said = [message async for message in on_event(kind, event, batch, session)]
             result["commands"] += [{"do": "send", "message": message} for message in said]
         except Retry:
             result |= {"status": "retry", "handled": handled}
             break
         except Exception:  # of the events only this one is lost, and the worker goes on
-            logging.exception("a %s of %s failed", batch["kind"], batch["client"])
+            logging.exception("a %s of %s failed", kind, batch["client"])
             result["failed"] += 1
     # Only what changed: somebody else may have changed another key meanwhile.
     changed = {key: v for key, v in session.items() if cbor2.dumps(v) != before.get(key)}
@@ -38,7 +38,11 @@ async def handle(batch):
 
 
 def events(batch):
-    return batch.get("messages") or [batch.get("handshake", batch.get("close"))]
+    """The batch's events in their order, each with its kind."""
+    if batch.get("connect"):
+        yield "connect", None
+    for event in batch.get("messages") or [batch.get("handshake", batch.get("close"))]:
+        yield batch["kind"], event
 
 
 async def ack(worker, batch, result):

@@ -211,6 +211,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes what is left, after which neither says anything more. True: that is done, and the
+    /// socket may be closed as it is. False: some of it waits, or TLS has a goodbye of its own to
+    /// exchange.
+    pub(crate) fn part(&mut self, now: Millis) -> bool {
+        self.flush(now);
+        self.deaf || (!self.blocked && self.stream.is_plain())
+    }
+
     /// The client says nothing any more, and hears no more after this: what waits is tried once, and
     /// then we end it too.
     pub(crate) fn bow(&mut self, now: Millis) {

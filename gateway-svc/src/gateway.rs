@@ -205,6 +205,8 @@ fn open(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // What it accepts inherits this, which saves a system call for each client.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -215,6 +217,16 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
+
+    #[test]
+    fn accepted_sockets_send_at_once() {
+        let listener = open("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let _client = std::net::TcpStream::connect(addr).expect("it listens");
+        listener.set_nonblocking(false).expect("a socket");
+        let (accepted, _) = listener.accept().expect("somebody came");
+        assert!(accepted.nodelay().expect("a socket"));
+    }
 
     #[tokio::test]
     async fn whichever_shard_breaks_is_noticed_while_the_others_go_on() {

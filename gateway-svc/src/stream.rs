@@ -35,6 +35,11 @@ impl Stream {
         Self { socket, tls: None }
     }
 
+    /// Whether the socket is all that there is.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.tls.is_none()
+    }
+
     /// Puts TLS on the socket: ready when client and gateway have shaken hands.
     pub(crate) async fn secure(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let session = Session::new(config).map_err(io::Error::other)?;

@@ -7,7 +7,7 @@ use crate::{ClientId, Group, Payload, Session, Uid, codec};
 /// What happened; the last token of the subject an event goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// A client is there.
+    /// A client is there. That of a WebSocket client travels with its handshake.
     Connect,
     /// A WebSocket client shook hands: what it asked for is in [`EventBatch::handshake`].
     Websocket,
@@ -40,6 +40,9 @@ impl EventKind {
 }
 
 /// A run of events of one kind and one client, in the order in which they happened.
+///
+/// The exception is a WebSocket client's coming: `connect` and `websocket` happen at once and
+/// travel together, as [`EventBatch::connect`] says.
 ///
 /// A client has at most one batch in flight, so the next comes only after this one's ack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +77,9 @@ pub struct EventBatch {
         deserialize_with = "codec::bounded"
     )]
     pub messages: Vec<Payload>,
+    /// Of `websocket`: the batch holds two events, the client's `connect` and then its handshake.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub connect: bool,
     /// Of `websocket`: what the client asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handshake: Option<Handshake>,
@@ -99,11 +105,16 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(yes: &bool) -> bool {
+    !*yes
+}
+
 impl EventBatch {
     /// How many events this batch stands for.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.messages.len().max(1)
+        self.messages.len().max(1) + usize::from(self.connect)
     }
 
     /// Never: a batch stands for at least one event.
@@ -141,6 +152,9 @@ pub struct EventBatchView<'a, M> {
     /// Of `message`: whatever is written as the list of the messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<M>,
+    /// Of `websocket`: the client's `connect` comes first.
+    #[serde(skip_serializing_if = "is_false")]
+    pub connect: bool,
     /// Of `websocket`: what the client asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handshake: Option<&'a Handshake>,

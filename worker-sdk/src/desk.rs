@@ -156,7 +156,9 @@ impl<E: Events> Desk<E> {
             EventKind::Message => None,
         };
         let messages = messages.into_iter().map(|m| Occasion::Message(Message(m)));
-        for (done, occasion) in (0_u32..).zip(single.into_iter().chain(messages)) {
+        let connect = batch.connect.then_some(Occasion::Connect);
+        let occasions = connect.into_iter().chain(single).chain(messages);
+        for (done, occasion) in (0_u32..).zip(occasions) {
             context.begin();
             match self.one(&context, &mut client, &mut watch, occasion).await {
                 Outcome::Fine => {

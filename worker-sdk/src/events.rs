@@ -57,7 +57,9 @@ pub trait Events: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// A client is there. Of a WebSocket client this comes before its handshake is known.
+    /// A client is there. Of a WebSocket client [`on_websocket_connect`](Self::on_websocket_connect)
+    /// comes next, in the same batch: what is sent to the client here goes out after both, unless
+    /// one of them awaits something.
     #[doc(alias = "onConnect")]
     fn on_connect(
         &self,

@@ -237,6 +237,7 @@ mod tests {
             session: Session::default(),
             version: 0,
             messages: Vec::new(),
+            connect: false,
             handshake: None,
             close: None,
         }

@@ -106,7 +106,6 @@ impl Acceptor {
         peer: SocketAddr,
         seat: Seat,
     ) -> Result<Newcomer, Unfit> {
-        socket.set_nodelay(true)?;
         let peer = if self.proxied {
             proxy_header::read(&mut socket).await?.unwrap_or(peer)
         } else {

@@ -105,10 +105,11 @@ impl Shard {
         self.open += 1;
         self.metrics.opened.inc();
         self.count();
-        self.push_event(slot, Event::Connect);
-        if let Some(handshake) = newcomer.handshake {
-            self.push_event(slot, Event::Websocket(Box::new(handshake)));
-        }
+        let handshake = newcomer.handshake.map(|h| Event::Websocket(Box::new(h)));
+        self.push_events(
+            slot,
+            [Some(Event::Connect), handshake].into_iter().flatten(),
+        );
         if self.draining {
             self.let_go(slot, CloseCode::Restart.label());
         }
@@ -196,7 +197,8 @@ impl Shard {
             self.lost(slot);
         }
         self.wake_driver();
-        if polled.is_ready() {
+        let client = self.clients[slot as usize].as_ref();
+        if client.is_none_or(|client| client.connection.is_none()) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -214,7 +216,7 @@ impl Shard {
                     label: "client",
                 };
                 self.end(slot, end);
-                self.finish(slot, [None, None], false);
+                self.part(slot);
             }
             Input::Broken(code) => self.close(slot, code.into(), None),
             Input::Slow => self.close(slot, CloseCode::SlowClient.into(), None),
@@ -223,13 +225,15 @@ impl Shard {
         }
     }
 
-    /// Adds an event of a client, and makes it a batch if none is in flight.
-    pub(super) fn push_event(&mut self, slot: Slot, event: Event) {
+    /// Adds events of a client, and makes them a batch if none is in flight.
+    fn push_events(&mut self, slot: Slot, events: impl IntoIterator<Item = Event>) {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
-        self.metrics.event(event.kind());
-        client.dispatch.push(event);
+        for event in events {
+            self.metrics.event(event.kind());
+            client.dispatch.push(event);
+        }
         self.begin(slot);
     }
 
@@ -407,6 +411,24 @@ impl Shard {
         self.reap(slot);
     }
 
+    /// Both have said goodbye, the answer to the client's being in the mailbox: nothing is left to
+    /// wait for once that is written.
+    fn part(&mut self, slot: Slot) {
+        let now = self.now();
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return;
+        };
+        let Some(connection) = &mut client.connection else {
+            return;
+        };
+        if connection.part(now) {
+            client.connection = None;
+            self.reap(slot);
+        } else {
+            self.finish(slot, [None, None], false);
+        }
+    }
+
     /// The last words, after which the socket waits for the client to end it.
     fn finish(&mut self, slot: Slot, last: [Option<Bytes>; 2], drop_pending: bool) {
         let now = self.now();
@@ -441,15 +463,13 @@ impl Shard {
         let End {
             by, code, reason, ..
         } = end;
-        self.push_event(
-            slot,
-            Event::Close(Box::new(CloseEvent {
-                by,
-                code,
-                reason,
-                groups,
-            })),
-        );
+        let close = Event::Close(Box::new(CloseEvent {
+            by,
+            code,
+            reason,
+            groups,
+        }));
+        self.push_events(slot, [close]);
     }
 
     /// Forgets a client whose socket is gone and whose last event is done.

@@ -143,7 +143,7 @@ impl Shard {
         batch: Batch<'a>,
     ) -> EventBatchView<'a, Messages<'a>> {
         let (mut handshake, mut close) = (None, None);
-        match batch.head() {
+        match batch.last() {
             Event::Connect | Event::Message(_) => {}
             Event::Websocket(event) => handshake = Some(&**event),
             Event::Close(event) => close = Some(&**event),
@@ -163,6 +163,7 @@ impl Shard {
             session: &client.session,
             version: client.version,
             messages: batch.messages(),
+            connect: batch.has_connect(),
             handshake,
             close,
         }

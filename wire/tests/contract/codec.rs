@@ -269,6 +269,7 @@ proptest! {
             session: &value.session,
             version: value.version,
             messages: (!value.messages.is_empty()).then_some(&value.messages),
+            connect: value.connect,
             handshake: value.handshake.as_ref(),
             close: value.close.as_ref(),
         };

@@ -89,6 +89,7 @@ fn batch() -> EventBatch {
         session: Session::default(),
         version: 0,
         messages: Vec::new(),
+        connect: false,
         handshake: None,
         close: None,
     }
@@ -122,6 +123,18 @@ pub(crate) fn events() -> Vec<Sample<EventBatch>> {
                     query: pairs(&[("token", "s3cr=t"), ("tag", "a"), ("tag", "b")]),
                     headers: pairs(&[("host", "chat.example"), ("user-agent", "test/1.0")]),
                     cookies: pairs(&[("sid", "abc")]),
+                }),
+                ..batch()
+            },
+        ),
+        (
+            "websocket_connect",
+            EventBatch {
+                connect: true,
+                handshake: Some(Handshake {
+                    path: "/chat".to_owned(),
+                    headers: pairs(&[("host", "chat.example")]),
+                    ..Handshake::default()
                 }),
                 ..batch()
             },

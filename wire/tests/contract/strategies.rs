@@ -161,6 +161,7 @@ pub(crate) fn event() -> impl Strategy<Value = EventBatch> {
     let of_client = (option::of(uid()), session(), any::<u64>());
     let events = (
         vec(payload(), 0..4),
+        any::<bool>(),
         option::of(handshake()),
         option::of(close_event()),
     );
@@ -168,7 +169,7 @@ pub(crate) fn event() -> impl Strategy<Value = EventBatch> {
         |(
             (client, seq, attempt, remote, local),
             (uid, session, version),
-            (messages, handshake, close),
+            (messages, connect, handshake, close),
         )| {
             EventBatch {
                 client,
@@ -181,6 +182,7 @@ pub(crate) fn event() -> impl Strategy<Value = EventBatch> {
                 session,
                 version,
                 messages,
+                connect,
                 handshake,
                 close,
             }

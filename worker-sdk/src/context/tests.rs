@@ -102,6 +102,7 @@ fn batch(messages: &[&str]) -> EventBatch {
             .iter()
             .map(|m| Payload::Text((*m).into()))
             .collect(),
+        connect: false,
         handshake: None,
         close: None,
     }

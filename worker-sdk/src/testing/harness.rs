@@ -89,12 +89,11 @@ impl<E: Events> Harness<E> {
     /// # Panics
     /// If a handler fails or asks for a retry.
     pub async fn connect_with(&mut self, handshake: Handshake) -> ClientId {
-        let id = self.connect_plain().await;
-        if self.is_connected(id) {
-            let mut batch = self.batch(id);
-            batch.handshake = Some(handshake.into());
-            fine(self.event(EventKind::Websocket, batch).await);
-        }
+        let id = self.seat();
+        let mut batch = self.batch(id);
+        batch.connect = true;
+        batch.handshake = Some(handshake.into());
+        fine(self.event(EventKind::Websocket, batch).await);
         id
     }
 
@@ -103,12 +102,7 @@ impl<E: Events> Harness<E> {
     /// # Panics
     /// If the handler fails or asks for a retry.
     pub async fn connect_plain(&mut self) -> ClientId {
-        self.clients += 1;
-        let id = ClientId {
-            gateway: self.hub.gateway,
-            conn: ConnId(self.clients),
-        };
-        self.hub.seat(id, |_| ());
+        let id = self.seat();
         let batch = self.batch(id);
         fine(self.event(EventKind::Connect, batch).await);
         id
@@ -305,12 +299,24 @@ impl<E: Events> Harness<E> {
                 seat.acked.as_ref().map_or(0, |ack| ack.handled)
             });
             let mut rest = sent;
-            rest.messages
-                .drain(..(done as usize).min(rest.messages.len()));
+            let connected = rest.connect && done > 0;
+            rest.connect &= !connected;
+            let messages = (done as usize).min(rest.messages.len());
+            rest.messages.drain(..messages);
             self.again = Some((kind, rest));
         }
         self.settle().await;
         handled
+    }
+
+    fn seat(&mut self) -> ClientId {
+        self.clients += 1;
+        let id = ClientId {
+            gateway: self.hub.gateway,
+            conn: ConnId(self.clients),
+        };
+        self.hub.seat(id, |_| ());
+        id
     }
 
     fn batch(&self, client: ClientId) -> EventBatch {
@@ -328,6 +334,7 @@ impl<E: Events> Harness<E> {
                 session: seat.session.clone(),
                 version: seat.version,
                 messages: Vec::new(),
+                connect: false,
                 handshake: None,
                 close: None,
             }

@@ -56,6 +56,7 @@ impl Fake {
             session: Session::default(),
             version: 0,
             messages: vec![Payload::Text(text.into())],
+            connect: false,
             handshake: None,
             close: None,
         };
