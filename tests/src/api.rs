@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
-    Nats, eventually,
-    gateway::leading_number,
-    http,
+    Nats,
+    admin::leading_number,
+    eventually, http,
     process::{Process, built},
 };
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::process::Command;
 
 use crate::{
-    Nats, eventually, http,
+    Admin, Nats, http,
     process::{Process, built},
 };
 
@@ -28,7 +28,7 @@ pub struct Options {
 pub struct Gateway {
     process: Process,
     ports: Vec<u16>,
-    admin: u16,
+    admin: Admin,
 }
 
 impl Gateway {
@@ -66,43 +66,27 @@ impl Gateway {
 
     /// Gets a path from the admin port.
     pub async fn admin(&self, path: &str) -> http::Answer {
-        http::get(self.admin, path).await
+        self.admin.get(path).await
     }
 
-    /// Whether it says that it is ready.
+    /// See [`Admin::is_ready`].
     pub async fn is_ready(&self) -> bool {
-        let answer = http::try_get(self.admin, "/readyz").await;
-        answer.is_some_and(|a| a.status == 200)
+        self.admin.is_ready().await
     }
 
-    /// Waits until it says that it is ready, or that it is not.
+    /// See [`Admin::wait_ready`].
     pub async fn wait_ready(&self, ready: bool) {
-        eventually(format!("/readyz to say {ready}"), || async {
-            (self.is_ready().await == ready).then_some(())
-        })
-        .await;
+        self.admin.wait_ready(ready).await;
     }
 
-    /// The sum of all samples of a metric whose labels hold this text; 0 where there is none.
+    /// See [`Admin::metric`].
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let body = self.admin("/metrics").await.body;
-        let samples = body.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && line.contains(labels)
-        });
-        samples
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
+        self.admin.metric(name, labels).await
     }
 
-    /// Waits until a metric is at least so much.
+    /// See [`Admin::wait_metric`].
     pub async fn wait_metric(&self, name: &str, labels: &str, at_least: f64) {
-        eventually(
-            format!("metric {name}{{{labels}}} >= {at_least}"),
-            || async { (self.metric(name, labels).await >= at_least).then_some(()) },
-        )
-        .await;
+        self.admin.wait_metric(name, labels, at_least).await;
     }
 }
 
@@ -202,17 +186,11 @@ impl Options {
             let what = format!("listening on {listener}");
             ports.push(process.log.find(&what, pick).await);
         }
-        let pick = |line: &str| leading_number(line.split_once("admin on http://127.0.0.1:")?.1);
-        let admin = process.log.find("admin on …", pick).await;
+        let admin = Admin::of(&process.log).await;
         Gateway {
             process,
             ports,
             admin,
         }
     }
-}
-
-pub(crate) fn leading_number(text: &str) -> Option<u16> {
-    let end = text.find(|c: char| !c.is_ascii_digit());
-    text[..end.unwrap_or(text.len())].parse().ok()
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    Journal, Nats,
+    Admin, Journal, Nats,
     gateway::SERVICE,
     process::{Process, built},
 };
@@ -56,6 +56,11 @@ impl Worker {
         }
     }
 
+    /// Its admin port, if it was started [with one](Options::admin).
+    pub async fn admin(&self) -> Admin {
+        Admin::of(&self.process.log).await
+    }
+
     /// Lets go all handlers that wait at this gate, now and in future (see `hold`).
     ///
     /// # Panics
@@ -98,6 +103,12 @@ impl Options {
     #[must_use]
     pub fn concurrency(self, many: usize) -> Self {
         self.env("GATEBUS_CONCURRENCY", many.to_string())
+    }
+
+    /// With an admin port.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        self.env("GATEBUS_ADMIN", "127.0.0.1:0")
     }
 
     /// Starts it and waits until it takes events.

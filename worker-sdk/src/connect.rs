@@ -1,15 +1,13 @@
 //! The way to NATS: connecting, and coming back.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use crate::{
     Error, ErrorKind, error,
     settings::{Credentials, Settings},
+    weather::Weather,
 };
 
 /// A dead server is noticed after about three of these.
@@ -20,11 +18,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Connects, trying again for as long as NATS is not there; says so once.
 ///
 /// Credentials that are refused end it at once.
-pub(crate) async fn connect(settings: &Settings) -> Result<Client, Error> {
+pub(crate) async fn connect(settings: &Settings, weather: &Arc<Weather>) -> Result<Client, Error> {
     let attempts = async {
         let mut failed = 0_usize;
         loop {
-            match attempt(settings).await {
+            match attempt(settings, weather.clone()).await {
                 Ok(client) => {
                     if failed > 0 {
                         tracing::info!("NATS is there now");
@@ -55,8 +53,7 @@ pub(crate) async fn connect(settings: &Settings) -> Result<Client, Error> {
         })
 }
 
-async fn attempt(settings: &Settings) -> Result<Client, Error> {
-    let connected = AtomicBool::new(false);
+async fn attempt(settings: &Settings, weather: Arc<Weather>) -> Result<Client, Error> {
     let mut options = ConnectOptions::new()
         .name(&settings.name)
         .ping_interval(PING_INTERVAL)
@@ -66,7 +63,7 @@ async fn attempt(settings: &Settings) -> Result<Client, Error> {
         .skip_subject_validation(true)
         .reconnect_delay_callback(|attempt| pause(attempt.saturating_sub(1)))
         .event_callback(move |event| {
-            observe(&event, &connected);
+            weather.observe(&event);
             std::future::ready(())
         });
     options = match &settings.credentials {
@@ -107,25 +104,6 @@ fn pause(failed: usize) -> Duration {
     doubled
         .min(LONGEST_PAUSE)
         .mul_f64(rand::random_range(0.5..1.0))
-}
-
-fn observe(event: &Event, connected: &AtomicBool) {
-    match event {
-        Event::Connected => {
-            if connected.swap(true, Ordering::Relaxed) {
-                tracing::info!("connected to NATS again");
-            }
-        }
-        Event::Disconnected => tracing::warn!("the connection to NATS is lost, reconnecting"),
-        Event::LameDuckMode => tracing::info!("the NATS server is about to stop"),
-        Event::SlowConsumer(_) => {
-            tracing::error!("messages from NATS were dropped: this process does not keep up");
-        }
-        // A permission that is missing: nothing else tells of it.
-        Event::ServerError(error) => tracing::error!(%error, "NATS reports an error"),
-        Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
-        Event::Draining | Event::Closed => {}
-    }
 }
 
 #[cfg(test)]

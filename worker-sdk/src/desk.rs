@@ -3,14 +3,10 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use futures_util::FutureExt;
-use tokio::sync::Notify;
 use wire::{Ack, AckStatus, ClientId, EventBatch, EventKind};
 
 use crate::{
@@ -19,6 +15,7 @@ use crate::{
     error,
     ledger::{Ledger, Verdict, plain},
     session::{Codec, Watch},
+    tally::{Outcome, Tally},
 };
 
 /// What a worker handles events with.
@@ -28,17 +25,6 @@ pub(crate) struct Desk<E: Events> {
     codec: Codec<E::Session>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) tally: Arc<Tally>,
-}
-
-/// What a worker did since its start.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Batches being handled now.
-    pub(crate) running: AtomicU64,
-    /// Rings when none is running any more.
-    pub(crate) idle: Notify,
-    pub(crate) handled: AtomicU64,
-    pub(crate) failed: AtomicU64,
 }
 
 /// How a batch went; the test entrance tells of it.
@@ -58,21 +44,32 @@ enum Occasion {
     Close(Closed),
 }
 
-/// How one event went.
-enum Outcome {
-    Fine,
+impl Occasion {
+    const fn kind(&self) -> EventKind {
+        match self {
+            Self::Connect => EventKind::Connect,
+            Self::Websocket(_) => EventKind::Websocket,
+            Self::Message(_) => EventKind::Message,
+            Self::Close(_) => EventKind::Close,
+        }
+    }
+}
+
+/// Why one event is not done.
+enum Undone {
+    /// It failed, and this is what it said.
     Failed(String),
     Retry,
 }
 
 impl<E: Events> Desk<E> {
-    pub(crate) fn new(events: E, gateway: Gateway) -> Result<Self, Error> {
+    pub(crate) fn new(events: E, gateway: Gateway, tally: Arc<Tally>) -> Result<Self, Error> {
         Ok(Self {
             events,
             gateway,
             codec: Codec::new()?,
             ledger: Arc::default(),
-            tally: Arc::default(),
+            tally,
         })
     }
 
@@ -87,6 +84,7 @@ impl<E: Events> Desk<E> {
     /// Whether a batch is to be handled now; if not, it is answered here. Without `room` it goes to
     /// somebody else, unless it is known here.
     pub(crate) fn admit(&self, batch: &EventBatch, room: bool) -> bool {
+        self.tally.delivery(batch.attempt);
         match self.ledger.begin(batch, room) {
             Verdict::Run => return true,
             Verdict::Wait(ack) => self.ack(batch.client, Arc::new(ack)),
@@ -104,19 +102,22 @@ impl<E: Events> Desk<E> {
         // panics. Without an ack the client would wait for ever.
         let run = AssertUnwindSafe(self.run(kind, batch)).catch_unwind();
         let (ack, report) = run.await.unwrap_or_else(|panic| {
+            self.tally.panic();
             let says = format!("a panic beside the handler: {}", context::said(&*panic));
             let mut report = Report::default();
             for _ in 0..events {
-                self.failed(&says, &mut lost, client, &mut report);
+                self.failed(kind, &says, &mut lost, client, &mut report);
             }
             (lost, report)
         });
+        self.tally.batch(kind);
         let ack = self.ledger.finish(client, ack);
         self.ack(client, ack);
         report
     }
 
-    fn ack(&self, client: ClientId, ack: Arc<Ack>) {
+    pub(crate) fn ack(&self, client: ClientId, ack: Arc<Ack>) {
+        self.tally.ack(ack.status);
         self.gateway.link().outbox.ack(client.gateway, ack);
     }
 
@@ -132,7 +133,8 @@ impl<E: Events> Desk<E> {
             Ok(begun) => begun,
             Err(error) => {
                 for _ in 0..batch.len() {
-                    self.failed(&error::chain(&error), &mut ack, batch.client, &mut report);
+                    let says = error::chain(&error);
+                    self.failed(kind, &says, &mut ack, batch.client, &mut report);
                 }
                 return (ack, report);
             }
@@ -160,13 +162,18 @@ impl<E: Events> Desk<E> {
         let occasions = connect.into_iter().chain(single).chain(messages);
         for (done, occasion) in (0_u32..).zip(occasions) {
             context.begin();
-            match self.one(&context, &mut client, &mut watch, occasion).await {
-                Outcome::Fine => {
-                    self.tally.handled.fetch_add(1, Ordering::Relaxed);
+            let kind = occasion.kind();
+            match self
+                .one(kind, &context, &mut client, &mut watch, occasion)
+                .await
+            {
+                Ok(()) => self.tally.event(kind, Outcome::Done),
+                Err(Undone::Failed(says)) => {
+                    self.failed(kind, &says, &mut ack, batch.client, &mut report);
                 }
-                Outcome::Failed(says) => self.failed(&says, &mut ack, batch.client, &mut report),
-                Outcome::Retry => {
+                Err(Undone::Retry) => {
                     tracing::debug!(client = %batch.client, attempt = batch.attempt, "a handler asks for its event again");
+                    self.tally.event(kind, Outcome::Retry);
                     context.discard();
                     ack.status = AckStatus::Retry;
                     ack.handled = done;
@@ -185,11 +192,13 @@ impl<E: Events> Desk<E> {
 
     async fn one(
         &self,
+        kind: EventKind,
         context: &Arc<Context>,
         client: &mut Client<E::Session>,
         watch: &mut Watch<E::Session>,
         occasion: Occasion,
-    ) -> Outcome {
+    ) -> Result<(), Undone> {
+        let began = self.tally.clock();
         let result = {
             // Pinned where it is made: a future may be large, and moving it is not free.
             let hook = pin!(async {
@@ -204,28 +213,43 @@ impl<E: Events> Desk<E> {
             });
             context::run(context, hook).await
         };
+        self.tally.took(kind, began);
         let failed = match result {
-            Ok(Err(error)) if Retry::is_behind(&error) => return Outcome::Retry,
+            Ok(Err(error)) if Retry::is_behind(&error) => return Err(Undone::Retry),
             Ok(result) => match (result, guarded(|| watch.commit(&client.session))) {
-                (Ok(()), Ok(())) => return Outcome::Fine,
-                (Err(error), Ok(())) => return Outcome::Failed(error::chain(&*error)),
+                (Ok(()), Ok(())) => return Ok(()),
+                (Err(error), Ok(())) => {
+                    return Err(Undone::Failed(error::chain(&*error)));
+                }
                 (_, Err(error)) => error::chain(&error),
             },
-            Err(said) => format!("the handler panicked: {said}"),
+            Err(said) => {
+                self.tally.panic();
+                format!("the handler panicked: {said}")
+            }
         };
         match guarded(|| watch.restore()) {
             Ok(session) => {
                 client.session = session;
-                Outcome::Failed(failed)
+                Err(Undone::Failed(failed))
             }
-            Err(error) => Outcome::Failed(format!("{failed}; and then {}", error::chain(&error))),
+            Err(error) => {
+                let says = format!("{failed}; and then {}", error::chain(&error));
+                Err(Undone::Failed(says))
+            }
         }
     }
 
-    fn failed(&self, says: &str, ack: &mut Ack, client: ClientId, report: &mut Report) {
+    fn failed(
+        &self,
+        kind: EventKind,
+        says: &str,
+        ack: &mut Ack,
+        client: ClientId,
+        report: &mut Report,
+    ) {
         tracing::error!(%client, attempt = ack.attempt, error = says, "an event failed");
-        self.tally.handled.fetch_add(1, Ordering::Relaxed);
-        self.tally.failed.fetch_add(1, Ordering::Relaxed);
+        self.tally.event(kind, Outcome::Failed);
         ack.failed += 1;
         report.failures.push(says.to_owned());
     }

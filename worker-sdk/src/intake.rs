@@ -2,7 +2,7 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,7 @@ use tokio::{
 };
 use wire::{EventBatch, EventKind, ServiceName, subject};
 
-use crate::{
-    Error, ErrorKind, Events,
-    desk::{Desk, Tally},
-};
+use crate::{Error, ErrorKind, Events, desk::Desk};
 
 /// A member of the service's queue group, which can be reached by itself too.
 pub(crate) struct Intake<E: Events> {
@@ -115,11 +112,12 @@ impl<E: Events> Intake<E> {
         let mut batch: EventBatch = match wire::decode(&message.payload) {
             Ok(batch) => batch,
             Err(error) => {
+                self.desk.tally.malformed();
                 malformed(&error);
                 return;
             }
         };
-        let running = self.desk.tally.running.load(Ordering::Relaxed);
+        let running = self.desk.tally.running();
         // While the outbox is full, what a handler sends would fail: better handle it later.
         let room = running < self.concurrency && self.desk.gateway.link().outbox.has_room();
         if !self.desk.admit(&batch, room) {
@@ -148,31 +146,14 @@ struct Running<E: Events> {
 
 impl<E: Events> Running<E> {
     fn begin(desk: Arc<Desk<E>>) -> Self {
-        desk.tally.running.fetch_add(1, Ordering::Relaxed);
+        desk.tally.begin_batch();
         Self { desk }
     }
 }
 
 impl<E: Events> Drop for Running<E> {
     fn drop(&mut self) {
-        let tally = &self.desk.tally;
-        if tally.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            tally.idle.notify_waiters();
-        }
-    }
-}
-
-impl Tally {
-    /// Resolves when no batch is running.
-    pub(crate) async fn until_idle(&self) {
-        loop {
-            let mut rings = pin!(self.idle.notified());
-            rings.as_mut().enable();
-            if self.running.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            rings.await;
-        }
+        self.desk.tally.end_batch();
     }
 }
 

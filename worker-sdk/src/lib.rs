@@ -152,6 +152,7 @@
 //! [`Worker::run_until`] when you say so: it takes nothing new, finishes what it has, and runs
 //! [`on_worker_stop`](Events::on_worker_stop). So workers can be replaced at any time without a
 //! client noticing.
+//! With `GATEBUS_ADMIN`, or [`WorkerBuilder::admin`], it tells probes and Prometheus how it is.
 //!
 //! # Errors and logs
 //!
@@ -164,6 +165,7 @@
 //! `Events.php` is [`Events`], `$_SESSION` is [`Client::session`], `Lib\Gateway` and GatewayClient
 //! are [`Gateway`]. GatewayWorker's names are there too: search for `sendToUid`.
 
+mod admin;
 mod bind;
 mod client;
 mod close;
@@ -177,12 +179,14 @@ mod filter;
 mod gateway;
 mod gatewayworker;
 mod handshake;
+mod health;
 mod intake;
 mod lease;
 mod ledger;
 mod link;
 mod list;
 mod message;
+mod metrics;
 mod name_list;
 mod outbox;
 mod pages;
@@ -193,10 +197,12 @@ mod roster;
 mod session;
 mod settings;
 mod signal;
+mod tally;
 mod target;
 pub mod testing;
 pub mod timer;
 mod totals;
+mod weather;
 mod worker;
 
 pub use wire::{ClientId, ConnId, GatewayId, IdError, WorkerId};

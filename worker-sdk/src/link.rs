@@ -21,6 +21,7 @@ use crate::{
     settings::Settings,
     testing::Hub,
     timer::Timers,
+    weather::Weather,
 };
 
 /// An echo that took longer may have been lost on the way.
@@ -39,6 +40,7 @@ pub(crate) struct Link {
     pub(crate) roster: Roster,
     pub(crate) timers: Timers,
     pub(crate) query_timeout: Duration,
+    pub(crate) weather: Arc<Weather>,
     way: Way,
 }
 
@@ -53,7 +55,8 @@ enum Way {
 impl Link {
     /// Connects, see [`connect::connect`].
     pub(crate) async fn connect(settings: &Settings) -> Result<Arc<Self>, Error> {
-        let client = connect::connect(settings).await?;
+        let weather = Arc::default();
+        let client = connect::connect(settings, &weather).await?;
         let id = WorkerId::from_bytes(rand::random());
         let subjects = Subjects::new(settings.prefix.clone());
         let replies = Replies::new(client.new_inbox());
@@ -82,6 +85,7 @@ impl Link {
             roster: Roster::default(),
             timers: Timers::default(),
             query_timeout: settings.query_timeout,
+            weather,
             way: Way::Nats { client, inbox },
         }))
     }
@@ -97,6 +101,7 @@ impl Link {
             timers: Timers::default(),
             outbox: Outbox::Memory(hub),
             query_timeout: Duration::from_secs(3),
+            weather: Arc::default(),
             way: Way::Memory,
         })
     }

@@ -89,6 +89,14 @@ impl Outbox {
         self.check(0).is_ok()
     }
 
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Nats(queue) => queue.bytes.load(Ordering::Relaxed),
+            Self::Memory(_) => 0,
+        }
+    }
+
     /// Whether so many bytes would be taken now; for commands that wait for an ack to ride in.
     pub(crate) fn check(&self, len: usize) -> Result<(), Error> {
         match self {

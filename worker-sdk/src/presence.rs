@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,7 +13,7 @@ use wire::{
     micro::{self, Verb},
 };
 
-use crate::{Error, Gateway, desk::Tally, outbox::Letter};
+use crate::{Error, Gateway, outbox::Letter, tally::Tally};
 
 /// Answers to `who` are spread over this, so that not all speak at once.
 const JITTER: Duration = Duration::from_millis(50);
@@ -113,10 +113,10 @@ impl Profile {
                 .started
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |t| t.as_secs()),
-            running: self.tally.running.load(Ordering::Relaxed),
+            running: self.tally.running(),
             concurrency: self.concurrency as u64,
-            handled: self.tally.handled.load(Ordering::Relaxed),
-            failed: self.tally.failed.load(Ordering::Relaxed),
+            handled: self.tally.handled(),
+            failed: self.tally.failed(),
         };
         let subject = link.subjects.worker_beat(link.id);
         if let Err(error) = link.publish(subject, wire::encode(&beat)) {
@@ -149,13 +149,12 @@ impl Profile {
             ("host", self.host.clone()),
         ]);
         let started = humantime::format_rfc3339_millis(self.started).to_string();
-        let count = |n: &std::sync::atomic::AtomicU64| stats.then(|| n.load(Ordering::Relaxed));
         let endpoint = micro::Endpoint {
             name: "events",
             subject: &subject,
             queue_group: &self.service,
-            num_requests: count(&self.tally.handled),
-            num_errors: count(&self.tally.failed),
+            num_requests: stats.then(|| self.tally.handled()),
+            num_errors: stats.then(|| self.tally.failed()),
             last_error: None,
             processing_time: stats.then_some(0),
             average_processing_time: stats.then_some(0),

@@ -1,6 +1,6 @@
 //! Settings: how to reach NATS, and the limits of a process.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
@@ -242,6 +242,22 @@ pub(crate) fn duration(
     }
 }
 
+/// An address with its port.
+pub(crate) fn address(
+    vars: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+) -> Result<Option<SocketAddr>, Error> {
+    let Some(text) = vars(name) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Error::new(
+            ErrorKind::Config,
+            format!("{name}: {text:?} is not an address with a port, such as 127.0.0.1:7284 or [::]:7284"),
+        )
+    })
+}
+
 /// A whole number above zero.
 pub(crate) fn count(
     vars: &dyn Fn(&str) -> Option<String>,
@@ -329,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn times_carry_units_and_numbers_are_above_zero() {
+    fn times_carry_units_numbers_are_above_zero_and_addresses_have_ports() {
         let time = |text: &'static str| duration(&move |_| Some(text.to_owned()), "T");
         assert_eq!(time("500ms").unwrap(), Some(Duration::from_millis(500)));
         for bad in ["0s", "5", "-1s", "soon"] {
@@ -339,6 +355,11 @@ mod tests {
         assert_eq!(number("1").unwrap(), Some(1));
         for bad in ["0", "-1", "many"] {
             assert!(number(bad).is_err(), "{bad}");
+        }
+        let at = |text: &'static str| address(&move |_| Some(text.to_owned()), "A");
+        assert_eq!(at("[::1]:80").unwrap(), "[::1]:80".parse().ok());
+        for bad in ["80", ":80", "127.0.0.1", "localhost:80"] {
+            assert!(at(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,11 +1,6 @@
 //! The worker: takes a service's events off the bus, for as long as it is let.
 
-use std::{
-    path::PathBuf,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::AbortHandle,
@@ -14,15 +9,16 @@ use tokio::{
 use wire::{NodeState, ServiceName};
 
 use crate::{
-    Error, ErrorKind, Events, Gateway,
+    Error, ErrorKind, Events, Gateway, admin,
     desk::{self, Desk},
     gateway::connection_settings,
+    health::Health,
     intake::Intake,
-    ledger::Ledger,
     link::{self, Link},
     presence::{self, Presence, Profile},
     settings::{self, Credentials, DEFAULT_CONCURRENCY, Settings, process_var},
     signal,
+    tally::Tally,
 };
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +34,7 @@ pub struct Worker {
     service: ServiceName,
     settings: Settings,
     limits: Limits,
+    admin: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +66,7 @@ impl Worker {
     /// | `GATEBUS_PREFIX` | `gatebus` | the first tokens of every subject |
     /// | `GATEBUS_CONCURRENCY` | `1024` | how many clients' events are handled at the same time |
     /// | `GATEBUS_STOP_TIMEOUT` | `30s` | see [`WorkerBuilder::stop_timeout`] |
+    /// | `GATEBUS_ADMIN` | none | address of `/livez`, `/readyz` and `/metrics`, see [`WorkerBuilder::admin`] |
     pub fn from_env(service: impl AsRef<str>) -> Result<Self, Error> {
         Self::from_vars(service.as_ref(), &process_var)
     }
@@ -82,6 +80,7 @@ impl Worker {
         if let Some(time) = settings::duration(vars, "GATEBUS_STOP_TIMEOUT")? {
             builder = builder.stop_timeout(time);
         }
+        builder.admin = settings::address(vars, "GATEBUS_ADMIN")?;
         builder.build()
     }
 
@@ -95,6 +94,7 @@ impl Worker {
                 ..Settings::default()
             }),
             limits: Limits::default(),
+            admin: None,
         }
     }
 
@@ -120,12 +120,26 @@ impl Worker {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let mut stop = pin!(stop);
+        let tally = Arc::new(match self.admin {
+            Some(_) => Tally::timing(),
+            None => Tally::default(),
+        });
+        let (service, concurrency) = (self.service.clone(), self.limits.concurrency);
+        let health = Arc::new(Health::new(service, concurrency, tally.clone()));
+        let _admin = match self.admin {
+            Some(addr) => {
+                let serve = admin::serve(admin::bind(addr).await?, health.clone());
+                Some(AbortOnDrop(tokio::spawn(serve).abort_handle()))
+            }
+            None => None,
+        };
         let link = tokio::select! {
             link = Link::connect(&self.settings) => link?,
             () = &mut stop => return Ok(()),
         };
+        health.connected(&link);
         let gateway = Gateway::over(link);
-        let desk = Arc::new(Desk::new(events, gateway.clone())?);
+        let desk = Arc::new(Desk::new(events, gateway.clone(), tally)?);
         tokio::select! {
             started = desk::hook(desk.events.on_worker_start(&gateway)) => started,
             () = &mut stop => return Ok(()),
@@ -140,11 +154,11 @@ impl Worker {
             concurrency: self.limits.concurrency,
             tally: desk.tally.clone(),
             host: presence::host(),
-            started: SystemTime::now(),
+            started: health.started,
         })
         .await?;
         let _side_jobs = [
-            tell_progress(gateway.clone(), desk.ledger.clone()),
+            tell_progress(desk.clone()),
             tell_of_lost_gateways(desk.clone()),
         ]
         .map(AbortOnDrop);
@@ -154,10 +168,12 @@ impl Worker {
             () = &mut stop => false,
         };
         if ready {
+            health.ready();
             tracing::info!(service = %self.service, worker = %link.id, "worker is ready");
             intake.work(stop).await?;
         }
 
+        health.stopping();
         let deadline = link::deadline(self.limits.stop_timeout);
         tracing::info!(service = %self.service, worker = %link.id, "worker is stopping");
         presence.say(NodeState::Draining);
@@ -177,7 +193,7 @@ impl Worker {
         let flushed = timeout_at(last_words, link.round_trip()).await;
 
         let (Ok(()), Ok(said), Ok(left), Ok(flushed)) = (&finished, said, left, flushed) else {
-            let running = desk.tally.running.load(Ordering::Relaxed);
+            let running = desk.tally.running();
             let what = match finished {
                 Err(_) => "a handler or a timer was not finished",
                 Ok(()) => "NATS did not take everything, or on_worker_stop did not end,",
@@ -196,17 +212,17 @@ impl Worker {
 }
 
 /// Tells gateways of batches that take long, so that they do not send them out again.
-fn tell_progress(gateway: Gateway, ledger: Arc<Ledger>) -> AbortHandle {
+fn tell_progress<E: Events>(desk: Arc<Desk<E>>) -> AbortHandle {
     tokio::spawn(async move {
         loop {
-            ledger.round().await;
-            let progress = ledger.progress();
-            if !gateway.link().is_connected() {
+            desk.ledger.round().await;
+            let progress = desk.ledger.progress();
+            if !desk.gateway.link().is_connected() {
                 // It would only pile up: the next round tells of it early enough.
                 continue;
             }
             for (client, ack) in progress {
-                gateway.link().outbox.ack(client.gateway, Arc::new(ack));
+                desk.ack(client, Arc::new(ack));
             }
         }
     })
@@ -250,6 +266,7 @@ pub struct WorkerBuilder {
     service: String,
     settings: Result<Settings, Error>,
     limits: Limits,
+    admin: Option<SocketAddr>,
 }
 
 impl WorkerBuilder {
@@ -272,6 +289,36 @@ impl WorkerBuilder {
         self
     }
 
+    /// Opens an admin port there, for probes and Prometheus: plain HTTP, with no guard. Default none.
+    ///
+    /// - `/livez`: 200 for as long as the runtime gives the port its turn. NATS has no say.
+    /// - `/readyz`: 200 while the worker takes events; else 503, and why: NATS is not connected or
+    ///   refused a subscription, the worker is starting, or stopping.
+    /// - `/metrics`: what it did, in OpenMetrics. Names begin with `gatebus_worker_`, and each has
+    ///   the label `service`.
+    ///
+    /// | metric | |
+    /// | --- | --- |
+    /// | `events_total{kind,outcome}` | events that handlers were called for: `done`, `failed`, or `retry`, which come again |
+    /// | `handler_duration_seconds{kind}` | how long the handlers took, a histogram |
+    /// | `handler_panics_total` | failed events whose handler panicked |
+    /// | `batches_total{kind}` | batches that were handled |
+    /// | `batches_redelivered_total` | deliveries with an attempt above 1: a worker crashed, was too slow, or asked for them |
+    /// | `batches_running`, `concurrency` | batches that are being handled, and how many may be at most |
+    /// | `acks_total{status}` | acks that were sent; `busy` grows when the worker has no room |
+    /// | `malformed_messages_total` | messages that were dropped because they do not decode |
+    /// | `link_up`, `link_lost_total` | whether NATS is connected, and how often it was lost |
+    /// | `outbox_bytes` | what waits for NATS, see [`outbox_limit`](Self::outbox_limit) |
+    /// | `start_time_seconds` | when the worker started, in seconds since 1970 |
+    ///
+    /// It is open as long as the worker runs. With port 0 the log says which one it is. Where it
+    /// cannot be opened, `run` fails with [`ErrorKind::Config`](crate::ErrorKind::Config).
+    #[must_use]
+    pub fn admin(mut self, addr: SocketAddr) -> Self {
+        self.admin = Some(addr);
+        self
+    }
+
     /// The worker. A setting that made no sense is an error now.
     pub fn build(self) -> Result<Worker, Error> {
         let service = ServiceName::new(self.service)?;
@@ -282,6 +329,7 @@ impl WorkerBuilder {
             },
             service,
             limits: self.limits,
+            admin: self.admin,
         })
     }
 }

@@ -82,36 +82,46 @@ fn the_tables_of_options_are_the_programs_own() {
     );
 }
 
+/// The metrics in the first column of a table, without what Prometheus adds to a counter's name.
+fn metrics_of(section: &str) -> BTreeSet<String> {
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| Some(row.strip_prefix("| ")?.split_once(" | ")?.0));
+    let names = cells.flat_map(|cell| cell.split(", "));
+    let bare = |name: &str| {
+        let name = name.trim_matches('`').split('{').next().unwrap_or_default();
+        name.trim_end_matches("_total").to_owned()
+    };
+    names.map(bare).collect()
+}
+
 #[test]
-fn every_metric_of_the_readme_is_one_of_the_gateways() {
-    let source = read("gateway-svc/src/metrics.rs");
+fn every_metric_of_the_readme_is_one_of_the_gateways_or_the_workers() {
     let readme = read("README.md");
     let (_, section) = readme
         .split_once("\n## Metrics\n")
         .expect("a section about metrics");
     let (section, _) = section.split_once("\n## ").expect("a section behind it");
-    let mut count = 0;
-    for row in section.lines().filter(|line| line.starts_with("| `")) {
-        let cell = row
-            .trim_start_matches("| ")
-            .split_once(" | ")
-            .expect("two cells")
-            .0;
-        for metric in cell.split(", ") {
-            let name = metric
-                .trim_matches('`')
-                .split('{')
-                .next()
-                .unwrap_or_default();
-            let name = name.trim_end_matches("_total").trim_end_matches("_bytes");
-            assert!(
-                source.contains(&format!("\"{name}\"")),
-                "the gateway has no metric {name}"
-            );
-            count += 1;
-        }
+    let (gateway, worker) = section
+        .split_once("gatebus_worker_")
+        .expect("a part about workers");
+    let (gateway, worker) = (metrics_of(gateway), metrics_of(worker));
+    let source = read("gateway-svc/src/metrics.rs");
+    for name in &gateway {
+        let name = name.trim_end_matches("_bytes");
+        assert!(
+            source.contains(&format!("\"{name}\"")),
+            "the gateway has no metric {name}"
+        );
     }
-    assert!(count > 15, "the metrics are not found any more");
+    assert!(gateway.len() > 15, "the metrics are not found any more");
+    let source = read("worker-sdk/src/metrics.rs");
+    let calls = ["page.gauge(", "page.count(", "page.counts(", "page.times("];
+    let has: BTreeSet<String> = calls
+        .iter()
+        .flat_map(|call| between(&source, call, ","))
+        .map(|name| name.trim().trim_matches('"').to_owned())
+        .collect();
+    assert_eq!(worker, has, "README, and what workers tell");
 }
 
 #[test]

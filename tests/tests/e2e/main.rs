@@ -45,3 +45,4 @@ mod several;
 mod sticky;
 mod tls;
 mod town;
+mod worker_admin;

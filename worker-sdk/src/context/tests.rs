@@ -56,7 +56,7 @@ async fn play_with(messages: &[&str]) -> (String, Ack) {
     let events = Script {
         stored: gateway.clone(),
     };
-    let desk = Desk::new(events, gateway).unwrap();
+    let desk = Desk::new(events, gateway, Arc::default()).unwrap();
     desk.handle(EventKind::Message, &mut batch(messages)).await;
 
     let text = |command: &Command| match command {
@@ -176,7 +176,7 @@ fn outside_of_a_handler_there_is_nothing_to_overtake() {
 fn what_waits_is_small_because_it_is_made_for_every_batch() {
     let gateway = Gateway::over(Link::stuck(Arc::new(Queue::new(1000))));
     let stored = gateway.clone();
-    let desk = Desk::new(Script { stored }, gateway.clone()).unwrap();
+    let desk = Desk::new(Script { stored }, gateway.clone(), Arc::default()).unwrap();
     let mut batch = batch(&[]);
     let handling = size_of_val(&desk.handle(EventKind::Message, &mut batch));
     assert!(handling <= 1536, "{handling} bytes");
@@ -248,7 +248,7 @@ async fn a_panic_beside_the_handler_is_a_failed_event_too_and_is_acked() {
     ] {
         let queue = Arc::new(Queue::new(1 << 20));
         let gateway = Gateway::over(Link::stuck(queue.clone()));
-        let desk = Desk::new(Careless, gateway).unwrap();
+        let desk = Desk::new(Careless, gateway, Arc::default()).unwrap();
         desk.handle(EventKind::Message, &mut batch(&messages)).await;
         let [Seen::Acks(acks)] = &queue.look()[..] else {
             panic!("one ack for {messages:?}")

@@ -52,7 +52,7 @@ impl<E: Events> Harness<E> {
     pub fn new(events: E) -> Self {
         let hub = Arc::new(Hub::new());
         let gateway = Gateway::over(Link::memory(hub.clone()));
-        let desk = Desk::new(events, gateway)
+        let desk = Desk::new(events, gateway, Arc::default())
             .unwrap_or_else(|error| panic!("these hooks cannot be run: {error}"));
         Self {
             desk,
