@@ -9,32 +9,30 @@
 //! A key that is not there is treated as one that nobody renews: it may have been lost together
 //! with what the server kept, and somebody may hold it still.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    task::Poll,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod bucket;
+mod record;
+
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use async_nats::{
     Subscriber,
     jetstream::{
-        self, ErrorCode,
-        context::{
-            AccountErrorKind, ContextBuilder, CreateKeyValueError, CreateStreamError,
-            CreateStreamErrorKind,
-        },
-        kv::{Config, Operation, Store, UpdateErrorKind},
+        self,
+        context::ContextBuilder,
+        kv::{Operation, Store, UpdateErrorKind},
     },
 };
 use futures_util::{FutureExt, StreamExt};
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
-use wire::{Prefix, ServiceName};
+use wire::ServiceName;
 
+use self::{
+    bucket::{bucket, open_bucket},
+    record::{Record, now_ms},
+};
 use crate::{Error, ErrorKind, error, link::Link};
 
 /// A holder that has not renewed for so long holds nothing any more.
@@ -47,10 +45,6 @@ const LOOK: Duration = Duration::from_millis(750);
 const ANSWER: Duration = Duration::from_secs(1);
 /// A pause after something did not work.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The bucket has room for thousands of leases, and no more.
-const MOST_BYTES: i64 = 1024 * 1024;
-const MOST_VALUE: i32 = 256;
-
 /// One name, which this process may or may not hold.
 pub(crate) struct Lease {
     js: jetstream::Context,
@@ -72,26 +66,6 @@ pub(crate) struct Lease {
     next: Instant,
     /// A failure was told, and nothing has worked since.
     told: bool,
-}
-
-/// What stands at the key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
-    /// Nobody: it was released.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    holder: Option<String>,
-    /// When the last run began, or the key was first written; in milliseconds since 1970.
-    ran: u64,
-}
-
-impl Record {
-    fn read(value: &[u8]) -> Option<Self> {
-        serde_json::from_slice(value).ok()
-    }
-
-    fn write(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("plain data")
-    }
 }
 
 impl Lease {
@@ -363,105 +337,4 @@ impl Lease {
 
 fn holds(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
-}
-
-/// Milliseconds since 1970.
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The bucket of a prefix. A bucket's name has no dots, so `.` is `_-`, and `_` is `__`.
-fn bucket(prefix: &Prefix) -> String {
-    let name = prefix.as_str().replace('_', "__").replace('.', "_-");
-    format!("{name}-leases")
-}
-
-/// JetStream's status for "not now".
-const UNAVAILABLE: usize = 503;
-
-/// The bucket, which is made if it is not there. [`ErrorKind::Timeout`]: it may work later.
-async fn open_bucket(js: &jetstream::Context, name: &str) -> Result<Store, Error> {
-    js.query_account().await.map_err(|error| {
-        let none = match error.kind() {
-            AccountErrorKind::JetStreamUnavailable => true,
-            AccountErrorKind::JetStream(error) => [
-                ErrorCode::JETSTREAM_NOT_ENABLED,
-                ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
-            ]
-            .contains(&error.error_code()),
-            _ => false,
-        };
-        let (kind, says) = match none {
-            true => (
-                ErrorKind::NoJetStream,
-                "exclusive timers need JetStream, and this NATS server or account has none; \
-                 `nats-server --jetstream`, or `jetstream {}` in its configuration, turns it on",
-            ),
-            false => (ErrorKind::Timeout, "JetStream does not answer"),
-        };
-        Error::new(kind, says).with(error)
-    })?;
-    if let Ok(store) = js.get_key_value(name).await {
-        return Ok(store);
-    }
-    let config = Config {
-        bucket: name.to_owned(),
-        description: "Gatebus: who runs which exclusive timer".to_owned(),
-        history: 1,
-        max_bytes: MOST_BYTES,
-        max_value_size: MOST_VALUE,
-        ..Config::default()
-    };
-    js.create_key_value(config).await.map_err(|error| {
-        let kind = match refusal(&error) {
-            // such as a cluster that has no leader for the moment
-            Some(refusal) if refusal.code() != UNAVAILABLE => ErrorKind::Refused,
-            _ => ErrorKind::Timeout,
-        };
-        let says = format!("the JetStream bucket {name} cannot be made");
-        Error::new(kind, says).with(error)
-    })
-}
-
-/// What the server said, if it answered.
-fn refusal(error: &CreateKeyValueError) -> Option<jetstream::Error> {
-    let source = std::error::Error::source(error)?.downcast_ref::<CreateStreamError>()?;
-    match source.kind() {
-        CreateStreamErrorKind::JetStream(refusal) => Some(refusal),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_have_buckets_of_their_own() {
-        let bucket = |prefix: &str| bucket(&prefix.parse().unwrap());
-        assert_eq!(bucket("gatebus"), "gatebus-leases");
-        assert_eq!(bucket("a.b"), "a_-b-leases");
-        assert_eq!(bucket("a_b"), "a__b-leases");
-        assert_eq!(bucket("a_-b"), "a__-b-leases");
-    }
-
-    #[test]
-    fn a_record_is_written_as_the_contract_says() {
-        let text = |holder: Option<&str>| {
-            let holder = holder.map(str::to_owned);
-            String::from_utf8(Record { holder, ran: 7 }.write()).unwrap()
-        };
-        assert_eq!(text(Some("me")), r#"{"holder":"me","ran":7}"#);
-        assert_eq!(text(None), r#"{"ran":7}"#);
-        let read = Record::read(br#"{"ran":7,"more":true}"#);
-        assert_eq!(
-            read,
-            Some(Record {
-                holder: None,
-                ran: 7
-            })
-        );
-        assert_eq!(Record::read(b"rubbish"), None);
-    }
 }
