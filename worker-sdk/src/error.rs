@@ -74,8 +74,8 @@ pub enum ErrorKind {
     InvalidTarget,
     /// JSON that is not what it should be.
     Json,
-    /// A gateway says that it could not do it, or JetStream that it may not have the bucket of an
-    /// exclusive timer.
+    /// A gateway says that it could not do it; or NATS that an exclusive timer may not be, because a
+    /// permission or room for its bucket is missing.
     Refused,
     /// A hook that runs outside of events failed: `on_worker_start` or `on_worker_stop`.
     Hook,

@@ -16,11 +16,7 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use async_nats::{
     Subscriber,
-    jetstream::{
-        self,
-        context::ContextBuilder,
-        kv::{Operation, Store, UpdateErrorKind},
-    },
+    jetstream::kv::{Operation, UpdateErrorKind},
 };
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
@@ -30,7 +26,7 @@ use tokio::{
 use wire::ServiceName;
 
 use self::{
-    bucket::{bucket, open_bucket},
+    bucket::Bucket,
     record::{Record, now_ms},
 };
 use crate::{Error, ErrorKind, error, link::Link};
@@ -47,9 +43,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(100);
 /// One name, which this process may or may not hold.
 pub(crate) struct Lease {
-    js: jetstream::Context,
-    bucket: String,
-    store: Store,
+    bucket: Bucket,
     key: String,
     /// How others know this lease from theirs.
     me: String,
@@ -80,31 +74,16 @@ impl Lease {
         let Some(nats) = link.nats() else {
             return Ok(None);
         };
-        let js = ContextBuilder::new().timeout(ANSWER).build(nats.clone());
-        let bucket = bucket(link.subjects.prefix());
-        let mut told = false;
-        let store = loop {
-            match open_bucket(&js, &bucket).await {
-                Ok(store) => break store,
-                Err(error) if error.kind() == ErrorKind::Timeout => {
-                    if !std::mem::replace(&mut told, true) {
-                        let error = error::chain(&error);
-                        tracing::warn!(bucket, error, "JetStream does not answer, trying on");
-                    }
-                    sleep(AGAIN).await;
-                }
-                Err(error) => return Err(error),
-            }
-        };
         let key = match &link.service {
             Some(service) => format!("{service}.{name}"),
             None => name.to_string(),
         };
-        let writes = nats.subscribe(format!("$KV.{bucket}.{key}")).await;
+        let bucket = Bucket::open(link, nats, &key).await?;
+        let writes = nats
+            .subscribe(format!("{}{key}", bucket.store.prefix))
+            .await;
         Ok(Some(Self {
-            js,
             bucket,
-            store,
             key,
             me: format!("{}-{:08x}", link.id, rand::random::<u32>()),
             writes: writes.ok(),
@@ -226,7 +205,12 @@ impl Lease {
         };
         let value = record.write().into();
         // Not for certain: then the others wait until it has run out.
-        if let Err(error) = self.store.update(&self.key, value, self.revision).await {
+        if let Err(error) = self
+            .bucket
+            .store
+            .update(&self.key, value, self.revision)
+            .await
+        {
             tracing::debug!(key = self.key, %error, "the lease is not released");
         }
         self.until.send_replace(None);
@@ -243,7 +227,12 @@ impl Lease {
             let sent = Instant::now();
             self.next = sent + AGAIN;
             let value = record.write().into();
-            match self.store.update(&self.key, value, self.revision).await {
+            match self
+                .bucket
+                .store
+                .update(&self.key, value, self.revision)
+                .await
+            {
                 Ok(revision) => {
                     self.revision = revision;
                     self.ran = ran;
@@ -253,7 +242,7 @@ impl Lease {
                     return true;
                 }
                 Err(e) if e.kind() == UpdateErrorKind::WrongLastRevision => {
-                    match self.store.entry(&self.key).await {
+                    match self.bucket.store.entry(&self.key).await {
                         Ok(Some(entry)) if self.is_mine(&entry.value) => {
                             self.revision = entry.revision;
                         }
@@ -277,14 +266,11 @@ impl Lease {
     /// Looks at the key, and takes it if nobody holds it.
     async fn look(&mut self) {
         self.next = Instant::now() + LOOK.mul_f64(rand::random_range(0.8..1.0));
-        let entry = match self.store.entry(&self.key).await {
+        let entry = match self.bucket.store.entry(&self.key).await {
             Ok(entry) => entry.map(|e| (e.revision, e.operation, e.value)),
             Err(e) => {
                 self.failed(&e);
-                // The bucket may be gone.
-                if let Ok(store) = open_bucket(&self.js, &self.bucket).await {
-                    self.store = store;
-                }
+                self.bucket.reopen().await;
                 return;
             }
         };

@@ -209,24 +209,179 @@ async fn without_jetstream_a_worker_does_not_start_and_says_why() {
     assert_eq!(kind, ErrorKind::InvalidName);
 }
 
+/// What a handle is told that wants an exclusive timer and cannot have it.
+async fn told(handle: &Gateway) -> (ErrorKind, String) {
+    let hour = Duration::from_secs(3600);
+    let refused = timer::exclusive(handle, "job", hour, |_| async { Ok(()) });
+    let refused = within("an answer", Box::pin(refused)).await;
+    let error = refused.expect_err("it cannot be");
+    (error.kind(), format!("{error:?}"))
+}
+
 /// Proves that a server which has JetStream, and no room for the bucket, is an error that says so and
-/// not a wait without an end.
+/// not a wait without an end; whether it is the server's room, or the account's.
 #[tokio::test]
 async fn without_room_for_the_bucket_there_is_an_error_with_the_servers_words() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = folder.path();
+    for limits in [
+        format!("jetstream {{ store_dir: {store:?}, max_memory_store: 0, max_file_store: 65536 }}"),
+        format!(
+            "jetstream {{ store_dir: {store:?} }}\n\
+             accounts {{ A {{ jetstream: {{ max_file: 65536 }}, users: [{{ user: a, password: b }}] }} }}"
+        ),
+    ] {
+        let nats = Nats::start_guarded(&limits).await;
+        let (kind, says) = told(&handle_as(&nats, "a", "b").await).await;
+        assert_eq!(kind, ErrorKind::Refused, "{says}");
+        for part in ["insufficient storage", "no room", "max_file", "-leases"] {
+            assert!(says.contains(part), "{part}: {says}");
+        }
+    }
+}
+
+async fn handle_as(nats: &Nats, user: &str, password: &str) -> Gateway {
+    let builder = Gateway::builder().nats_url(nats.url());
+    let handle = builder.user(user, password).prefix(nats.prefix()).connect();
+    let handle = within("the handle to connect", Box::pin(handle)).await;
+    handle.expect("the server takes it")
+}
+
+/// Proves that an account without JetStream, on a server that has it, is told like a server without.
+#[tokio::test]
+async fn an_account_without_jetstream_is_told_so() {
+    let folder = tempfile::tempdir().expect("a folder");
     let nats = Nats::start_guarded(&format!(
-        "jetstream {{ store_dir: {store:?}, max_memory_store: 0, max_file_store: 65536 }}"
+        "jetstream {{ store_dir: {:?} }}\n\
+         accounts {{ A {{ users: [{{ user: a, password: b }}] }}, B {{ jetstream: enabled }} }}",
+        folder.path()
     ))
     .await;
-    let handle = nats.handle().await;
+    let (kind, says) = told(&handle_as(&nats, "a", "b").await).await;
+    assert_eq!(kind, ErrorKind::NoJetStream, "{says}");
+}
+
+/// Proves that each permission without which there is no timer is named where it is missing, also if
+/// the bucket is there already.
+#[tokio::test]
+async fn a_permission_that_is_missing_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The prefix, and with it the bucket's name, is known when the server runs.
+    let users = [
+        ("info", "publish", "$JS.API.INFO"),
+        ("find", "publish", "$JS.API.STREAM.INFO.>"),
+        ("make", "publish", "$JS.API.STREAM.CREATE.>"),
+        ("read", "publish", "$JS.API.DIRECT.GET.>"),
+        ("write", "publish", "$KV.>"),
+        ("all", "publish", "$JS.>"),
+        ("inbox", "subscribe", "_INBOX.>"),
+    ];
+    let user = |(name, verb, subject): &(&str, &str, &str)| {
+        format!(
+            "{{ user: {name}, password: b, permissions: {{ {verb}: {{ deny: \"{subject}\" }} }} }}"
+        )
+    };
+    let lines: Vec<_> = users.iter().map(user).collect();
+    let lines = lines.join(", ");
+    let nats = Nats::start_guarded(&format!(
+        "jetstream {{ store_dir: {:?} }}\n\
+         accounts {{ A {{ jetstream: enabled, users: [{{ user: free, password: b }}, {lines}] }} }}",
+        folder.path()
+    ))
+    .await;
+    let refused = async |name: &str| {
+        let denied = users.iter().find(|user| user.0 == name).expect("a user");
+        let (kind, says) = told(&handle_as(&nats, name, "b").await).await;
+        assert_eq!(kind, ErrorKind::Refused, "{name}: {says}");
+        let word = denied.2.trim_end_matches('>');
+        let what = format!("it may not {} to {word}", denied.1);
+        assert!(says.contains(&what), "{name}: {says}");
+    };
+    // Nobody has made the bucket.
+    for name in ["info", "find", "make", "all", "inbox"] {
+        refused(name).await;
+    }
+    let free = handle_as(&nats, "free", "b").await;
     let hour = Duration::from_secs(3600);
-    let refused = timer::exclusive(&handle, "job", hour, |_| async { Ok(()) });
-    let refused = within("an answer", Box::pin(refused)).await;
-    let error = refused.expect_err("no room");
-    assert_eq!(error.kind(), ErrorKind::Refused);
-    let says = format!("{error:?}");
-    assert!(says.contains("insufficient storage"), "{says}");
+    let timer = timer::exclusive(&free, "other", hour, |_| async { Ok(()) });
+    Box::pin(timer).await.expect("it may");
+    for name in ["read", "write"] {
+        refused(name).await;
+    }
+    // Who need not make it may do without that permission.
+    let maker = handle_as(&nats, "make", "b").await;
+    let timer = timer::exclusive(&maker, "job", hour, |_| async { Ok(()) });
+    within("a timer", Box::pin(timer)).await.expect("it may");
+}
+
+/// Proves that an operator reads of it in the log, also where nobody looks at the error.
+#[tokio::test]
+async fn a_worker_without_permission_does_not_start_and_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nats = Nats::start_guarded(&format!(
+        "jetstream {{ store_dir: {:?} }}\n\
+         accounts {{ A {{ jetstream: enabled, users: [{{ user: a, password: b, permissions: {{ publish: {{ deny: \"$JS.API.>\" }} }} }}] }} }}",
+        folder.path()
+    ))
+    .await;
+    let journal = Journal::new();
+    let url = nats.url().replace("://", "://a:b@");
+    let worker = with(&nats, &journal, "one", "job 100 0").env("NATS_URL", url);
+    let mut worker = worker.start_unready();
+    assert_eq!(worker.wait().await.code(), Some(1));
+    assert_eq!(worker.log.count("there is no such exclusive timer"), 1);
+    let said = worker.log.whole().await.join("\n");
+    assert!(
+        said.contains("it may not publish to $JS.API.INFO"),
+        "{said}"
+    );
+}
+
+/// Proves that a cluster which has no leader, here because its other servers are not there yet, is waited
+/// for, and that a worker which waits can be stopped.
+#[tokio::test]
+async fn while_jetstream_has_no_leader_an_exclusive_timer_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nats = Nats::start_guarded(&format!(
+        "server_name: one\n\
+         jetstream {{ store_dir: {:?} }}\n\
+         cluster {{ name: tests, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:1\", \"nats://127.0.0.1:2\"] }}",
+        folder.path()
+    ))
+    .await;
+    let journal = Journal::new();
+    let mut worker = with(&nats, &journal, "one", "job 100 0").start_unready();
+    let waits = |line: &str| line.contains("does not answer, trying on").then_some(());
+    worker.log.find("JetStream does not answer", waits).await;
+    worker.terminate();
+    worker.wait_for_success().await;
+    assert_eq!(worker.log.count("there is no such exclusive timer"), 0);
+}
+
+/// Proves that an outage is no refusal: whoever asks meanwhile gets the timer when NATS is back.
+#[tokio::test]
+async fn while_nats_is_away_an_exclusive_timer_is_waited_for() {
+    let mut nats = Nats::start_jetstream().await;
+    let handle = nats.handle().await;
+    nats.stop().await;
+    eventually("the handle to notice", || {
+        std::future::ready((!handle.is_connected()).then_some(()))
+    })
+    .await;
+    let (said, mut heard) = mpsc::unbounded_channel();
+    let making = tokio::spawn(async move {
+        let period = Duration::from_millis(20);
+        let job = move |_| {
+            let _ = said.send(());
+            async { Ok(()) }
+        };
+        let timer = Box::pin(timer::exclusive(&handle, "job", period, job)).await;
+        (handle, timer.map(|_| ()))
+    });
+    nats.start_again().await;
+    let (_handle, made) = within("the timer", making).await.expect("no panic");
+    made.expect("it was only away");
+    within("a run", heard.recv()).await.expect("a run");
 }
 
 /// Proves that programs which are no workers share their timers too, and that cancelling one, or

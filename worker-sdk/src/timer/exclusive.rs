@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{SHORTEST, Timer, every};
 use crate::{
-    Error, Gateway, HandlerResult, desk,
+    Error, Gateway, HandlerResult, desk, error,
     lease::Lease,
     link::{self, Link},
 };
@@ -46,11 +46,14 @@ use crate::{
 /// The bucket is `<prefix>-leases`, is made when it is missing with one replica, and holds 1 MiB at
 /// the most. In a cluster, make it yourself with three: then the timers outlive a server.
 ///
-/// While JetStream does not answer this waits and tries on.
+/// While NATS is away, or JetStream has no leader, this waits and tries on.
 ///
 /// # Errors
+/// What does not pass by itself is told here, with what to do about it, and logged:
 /// [`ErrorKind::NoJetStream`](crate::ErrorKind::NoJetStream) if the NATS server or account has none,
-/// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName).
+/// [`ErrorKind::Refused`](crate::ErrorKind::Refused) if the user lacks a permission, which is named,
+/// or there is no room for the bucket. [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName).
+/// What is refused later on, when a permission is taken away for example, is logged, and tried on.
 ///
 /// ```
 /// use std::time::Duration;
@@ -85,7 +88,14 @@ where
 {
     let link = gateway.link();
     // Boxed: it is large, and needed once.
-    let Some(lease) = Box::pin(Lease::open(link, name.as_ref())).await? else {
+    let name = name.as_ref();
+    let lease = Box::pin(Lease::open(link, name)).await;
+    let lease = lease.inspect_err(|error| {
+        // Also here: who spawns this, and does not look, would wait for its timer for ever.
+        let error = error::chain(error);
+        tracing::error!(timer = name, error, "there is no such exclusive timer");
+    });
+    let Some(lease) = lease? else {
         return Ok(every(gateway, period, job));
     };
     let cancelled = Arc::new(Notify::new());
