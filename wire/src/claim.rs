@@ -6,8 +6,9 @@
 //! order of [`Rank`]s. What a claim does to those that it meets is decided by their own gateway, in
 //! one step: [`Claims::contest`].
 //!
-//! No clock decides anything. A ticket is one more than the highest that was there when its bind
-//! began, so a bind that began after another was done has the higher one.
+//! No clock decides anything. A ticket is above the highest that was there when its bind began, so a
+//! bind that began after another was done has the higher one; by how much is random, so that it names
+//! one attempt and a late [`Withdraw`](crate::Command::Withdraw) undoes no other.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -36,7 +37,7 @@ pub enum Policy {
 pub struct Rank {
     /// By which policy.
     pub policy: Policy,
-    /// One more than the highest that was there when the bind began.
+    /// Above the highest that was there when the bind began.
     pub ticket: u64,
     /// The client that is to have the uid. It decides where tickets are the same.
     pub client: ClientId,

@@ -2,20 +2,39 @@
 //!
 //! The steps stand in `subjects.md`, "One client for a uid", and the rule by which gateways decide
 //! in `wire::claim`. The test runs them in every order against the in-memory gateway.
+//!
+//! A claim of which the caller is not told that it holds is taken back until the client's gateway has
+//! answered: an answer that was lost may have been that of the settle.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep},
+};
 use wire::{Answer, ClientId, CloseCode, Command, Policy, Rank, Request, RequestKind, Uid};
 
 use crate::{
-    Close, Error, ErrorKind, Target,
+    Close, Error, ErrorKind, Gateway, Target,
+    link::Link,
     query::{many, missing},
     target::Whom,
 };
 
 /// The pause before a claim is contested again that another stands against.
 const AGAIN: Duration = Duration::from_millis(25);
+/// So many binds of a process may be under way or being taken back; more are refused.
+const MOST: usize = 4096;
+/// The pause before a claim is taken back once more.
+const BACK_AGAIN: Duration = Duration::from_secs(1);
+/// A gateway that is silent so often, while NATS is there, is gone, and its clients with it.
+const SILENCES: u32 = 30;
+/// Tickets of attempts that begin at the same time differ by up to so much.
+const SPREAD: u64 = 1 << 32;
 
 /// What becomes of clients that have the uid already; see [`Target::bind_uid_with`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -66,6 +85,10 @@ pub(crate) trait Parties {
     fn own(&self, command: Command) -> impl Future<Output = Result<u64, Error>> + Send;
     /// The client's gateway, without an answer.
     fn tell(&self, command: Command) -> Result<(), Error>;
+    /// A ticket above this one, which no other attempt has.
+    fn ticket(&self, above: u64) -> u64;
+    /// The client's gateway, until it has answered; nobody waits for it.
+    fn insist(&self, command: Command);
     /// Lets others go on; an error when it has waited long enough.
     fn pause(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -84,17 +107,34 @@ pub(crate) async fn alone(
         }
         let rank = Rank {
             policy,
-            ticket: before.ticket.saturating_add(1),
+            ticket: parties.ticket(before.ticket),
             client,
         };
-        match attempt(parties, uid, &rank).await {
-            Ok(Some(bound)) => return Ok(bound),
+        let mut doubt = Doubt {
+            parties,
+            withdraw: Some(withdraw(uid, &rank)),
+        };
+        let bound = attempt(parties, uid, &rank).await?;
+        doubt.withdraw = None;
+        match bound {
+            Some(bound) => return Ok(bound),
             // Whoever did away with the claim may have been given up since: somebody has to be left.
-            Ok(None) => parties.pause().await?,
-            Err(error) => {
-                parties.tell(withdraw(uid, &rank))?;
-                return Err(error);
-            }
+            None => parties.pause().await?,
+        }
+    }
+}
+
+/// A claim of which nobody knows what became of it. Dropped as long as that is so, also together
+/// with the bind, it is taken back.
+struct Doubt<'a, P: Parties> {
+    parties: &'a P,
+    withdraw: Option<Command>,
+}
+
+impl<P: Parties> Drop for Doubt<'_, P> {
+    fn drop(&mut self) {
+        if let Some(withdraw) = self.withdraw.take() {
+            self.parties.insist(withdraw);
         }
     }
 }
@@ -178,6 +218,7 @@ struct OverBus<'a> {
     target: &'a Target,
     client: ClientId,
     until: Instant,
+    seat: Arc<OwnedSemaphorePermit>,
 }
 
 impl Parties for OverBus<'_> {
@@ -206,13 +247,86 @@ impl Parties for OverBus<'_> {
         self.target.command(command)
     }
 
+    fn ticket(&self, above: u64) -> u64 {
+        above.saturating_add(rand::random_range(1..=SPREAD))
+    }
+
+    fn insist(&self, command: Command) {
+        let insisting = insist(
+            self.target.gateway.downgrade(),
+            self.client,
+            command,
+            self.seat.clone(),
+        );
+        // Without a runtime the process is at its end.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(insisting);
+        }
+    }
+
     async fn pause(&self) -> Result<(), Error> {
         if Instant::now() >= self.until {
             let says = "another bind of the same uid has begun and does not end";
             return Err(Error::new(ErrorKind::Timeout, says));
         }
-        tokio::time::sleep(AGAIN).await;
+        sleep(AGAIN).await;
         Ok(())
+    }
+}
+
+/// Says something to a client's gateway until that has answered, for as long as somebody has a handle.
+async fn insist(
+    link: Weak<Link>,
+    client: ClientId,
+    command: Command,
+    _seat: Arc<OwnedSemaphorePermit>,
+) {
+    let mut silences = 0;
+    while let Some(link) = link.upgrade() {
+        if link.is_connected() {
+            let target = Gateway::over(link).client(client);
+            let asked = target.ask_client(client, RequestKind::Command(command.clone()));
+            match Box::pin(asked).await {
+                Ok(Some(_)) => return,
+                // Nobody listens yet: gateways come back from an outage one after the other.
+                Ok(None) => silences += 1,
+                Err(error) if error.kind() == ErrorKind::Closed => return,
+                Err(_) => silences += 1,
+            }
+            if silences == SILENCES {
+                tracing::warn!(%client, "a bind of a uid is not taken back: its gateway is gone");
+                return;
+            }
+        } else {
+            // It would only pile up; and the last handle may go meanwhile.
+            drop(link);
+        }
+        sleep(BACK_AGAIN).await;
+    }
+}
+
+/// The binds of a process that are under way, or being taken back.
+pub(crate) struct Binds(Arc<Semaphore>);
+
+impl Default for Binds {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST)))
+    }
+}
+
+impl Binds {
+    fn begin(&self) -> Result<Arc<OwnedSemaphorePermit>, Error> {
+        let seat = self.0.clone().try_acquire_owned().map_err(|_| {
+            let says = format!("{MOST} binds of uids are under way, or being taken back");
+            Error::new(ErrorKind::Full, says)
+        })?;
+        Ok(Arc::new(seat))
+    }
+
+    /// Resolves when there is none.
+    pub(crate) async fn until_ended(&self) {
+        // It is never closed.
+        let _ = self.0.acquire_many(MOST as u32).await;
     }
 }
 
@@ -231,10 +345,23 @@ impl Target {
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] if a gateway did not answer, which is named, or if another bind of
-    /// this uid hangs. After any error the client does not get the uid, or loses it again; try once
-    /// more. Others may have been closed by then. If the future is dropped, or its process dies,
-    /// before it is done, the attempt lapses within 10 s; others can bind the uid meanwhile with
-    /// `KickOld`, while `RejectNew` waits for it.
+    /// this uid hangs. [`ErrorKind::Full`] if 4096 binds of this process are under way or being
+    /// taken back; then nothing was done.
+    ///
+    /// **What holds after an error**, and likewise if the future is dropped before it is done: this
+    /// call does not give the client the uid. Where the last step may have been done and only its
+    /// answer was lost, the client can have it for the moment; then the SDK takes it back, and goes
+    /// on until the client's gateway has answered: at once as a rule, within seconds after an outage
+    /// of NATS, however long that was. A gateway that has not answered 30 times, with a second
+    /// between them, while NATS is there, counts as gone together with its clients. A worker that
+    /// stops waits for it, within its stop timeout. The client does not get the uid back that it
+    /// had before, if it had one, and those who had to give way stay closed. You may try again at
+    /// once: what is taken back is the attempt that failed, and no other.
+    ///
+    /// Only a process that dies, or lets go of its last handle, in the middle leaves something
+    /// behind: an attempt that lapses within 10 s, or, if it had come to its last step, a client
+    /// that has the uid without anybody having been told. Others can bind the uid meanwhile with
+    /// `KickOld`, while `RejectNew` waits for an attempt that is still to lapse.
     ///
     /// [`ErrorKind::InvalidTarget`] if the target is not one client, except with `Multi`.
     #[doc(alias = "bindUid")]
@@ -262,6 +389,7 @@ impl Target {
             target: self,
             client,
             until: self.gateway.link().deadline(),
+            seat: self.gateway.link().binds.begin()?,
         };
         Box::pin(alone(&parties, client, &uid, policy)).await
     }

@@ -61,7 +61,8 @@ pub enum ErrorKind {
     InvalidClose,
     /// A message over the NATS server's `max_payload`.
     TooLarge,
-    /// The outbox is full: NATS is away or too slow. What was issued before is not lost.
+    /// The outbox is full: NATS is away or too slow. What was issued before is not lost. Or too many
+    /// binds are under way, see [`Target::bind_uid_with`](crate::Target::bind_uid_with).
     Full,
     /// Nobody answered in time.
     Timeout,

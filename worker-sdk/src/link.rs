@@ -14,7 +14,9 @@ use tokio::{
 use wire::{GatewayId, ServiceName, ShardBeat, Subjects, WorkerId};
 
 use crate::{
-    Error, ErrorKind, connect,
+    Error, ErrorKind,
+    bind::Binds,
+    connect,
     outbox::{Letter, OVERHEAD, Outbox, Queue},
     replies::{Replies, Reply},
     roster::Roster,
@@ -39,6 +41,7 @@ pub(crate) struct Link {
     pub(crate) replies: Arc<Replies>,
     pub(crate) roster: Roster,
     pub(crate) timers: Timers,
+    pub(crate) binds: Binds,
     pub(crate) query_timeout: Duration,
     pub(crate) weather: Arc<Weather>,
     way: Way,
@@ -84,6 +87,7 @@ impl Link {
             replies,
             roster: Roster::default(),
             timers: Timers::default(),
+            binds: Binds::default(),
             query_timeout: settings.query_timeout,
             weather,
             way: Way::Nats { client, inbox },
@@ -99,6 +103,7 @@ impl Link {
             replies: hub.replies.clone(),
             roster: Roster::fixed(hub.gateway),
             timers: Timers::default(),
+            binds: Binds::default(),
             outbox: Outbox::Memory(hub),
             query_timeout: Duration::from_secs(3),
             weather: Arc::default(),

@@ -182,6 +182,7 @@ impl Worker {
         let finished = timeout_at(deadline, async {
             desk.tally.until_idle().await;
             link.timers.until_ended().await;
+            link.binds.until_ended().await;
         })
         .await;
         // Late or not, there is a moment for last words.
@@ -195,7 +196,7 @@ impl Worker {
         let (Ok(()), Ok(said), Ok(left), Ok(flushed)) = (&finished, said, left, flushed) else {
             let running = desk.tally.running();
             let what = match finished {
-                Err(_) => "a handler or a timer was not finished",
+                Err(_) => "a handler, a timer or a bind of a uid was not finished",
                 Ok(()) => "NATS did not take everything, or on_worker_stop did not end,",
             };
             tracing::error!(running, "{what} within the stop timeout");

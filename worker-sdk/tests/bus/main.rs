@@ -3,6 +3,7 @@
 //! What needs no server is tested beside the code; what needs a real gateway is in the end-to-end
 //! tests.
 
+mod binding;
 mod connecting;
 mod fake;
 mod handling;
