@@ -1,57 +1,55 @@
-"""Speaks to clients, and asks about them: `python pusher.py group lobby text 'hello, lobby'`."""
+"""A whole pusher: `python pusher.py group lobby text 'hello, lobby'`. Copy it.
+
+Speaks to a `client`, a `uid`, a `group` or `all`; binds or joins a client, and waits until it is
+done."""
 
 import asyncio
+import base64
+import hashlib
+import os
+import re
 import sys
 
-from beats import gateways
-from bus import ask, connect, nc, push
+import cbor2
+import nats
+
+PREFIX = os.environ.get("GATEBUS_PREFIX", "gatebus")
 
 
-async def confirm(kind, name, **command):
-    """Does a command, and waits for the answer: from then on the new uid or group is heard."""
-    answers = await ask(kind, name, **command)
-    if not answers or "error" in answers[0]:
-        sys.exit(answers[0]["error"] if answers else "nobody is there")
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-async def count(kind, name):
-    """How many clients a uid, a group or all have. Every gateway answers, also one with none."""
-    everybody, to = await gateways(), {"to": name} if name else {}
-
-    def complete(answers):
-        return everybody <= {answer["gateway"] for answer in answers}
-
-    answers = await ask("all", None, complete, ask="count", target=kind, **to)
-    if not complete(answers):
-        sys.exit("not every gateway answered")
-    return sum(answer.get("count", 0) for answer in answers)
-
-
-async def is_online(uid):
-    """Whether a uid has a client. A gateway that had one until now says 0, so one 0 is no `no`."""
-
-    def found(answers):
-        return any(answer.get("count") for answer in answers)
-
-    return found(await ask("uid", uid, found, patience=1, ask="count"))
+def token(name):
+    """A uid or group name as one token: as it stands `a.b` would be two, and `*` everybody."""
+    if re.fullmatch("[A-Za-z0-9_-]{1,48}", name):
+        return name
+    whole = "~" + base64url(name.encode())
+    short = "~~" + base64url(hashlib.sha256(name.encode()).digest()[:16])
+    return whole if len(whole) <= 96 else short
 
 
 async def main(kind, *words):
-    name, words = (None, words) if kind == "all" else (words[0], words[1:])
-    await connect()
+    nc = await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222").split(","))
+    subject, request = f"{PREFIX}.all", {}
+    if kind == "client":
+        client, *words = words
+        subject = f"{PREFIX}.client.{client[:12]}.{client[12:]}"
+    elif kind != "all":
+        request["to"], *words = words  # the gateway compares it: tokens of long names could clash
+        subject = f"{PREFIX}.{kind}.{token(request['to'])}"
     match words:
         case ["text", text]:
-            await push(kind, name, do="send", message=text)
+            await nc.publish(subject, cbor2.dumps(request | {"do": "send", "message": text}))
         case ["binary", digits]:
-            await push(kind, name, do="send", message=bytes.fromhex(digits))
-        case ["bind_uid", uid]:
-            await confirm(kind, name, do="bind_uid", uid=uid)
-        case ["join", group]:
-            await confirm(kind, name, do="join", group=group)
-        case ["count"]:
-            print(await count(kind, name))
-        case ["online"]:
-            print("yes" if await is_online(name) else "no")
+            message = bytes.fromhex(digits)
+            await nc.publish(subject, cbor2.dumps(request | {"do": "send", "message": message}))
+        case ["bind_uid" | "join" as do, name] if kind == "client":
+            request |= {"do": do, "uid" if do == "bind_uid" else "group": name}
+            answer = cbor2.loads((await nc.request(subject, cbor2.dumps(request), 5)).data)
+            print(answer.get("error", "done"))  # from now on the new uid or group is heard
+        case _:
+            sys.exit(__doc__)
     await nc.drain()
 
 

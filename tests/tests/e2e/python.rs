@@ -1,4 +1,4 @@
-//! Another language: the worker and the pusher of `examples/python`, written from `subjects.md`.
+//! Another language: the workers and the pushers of `examples/python`, written from `subjects.md`.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 use gatebus_tests::{
     Client, Gateway, Journal, Nats, Worker, eventually,
-    python::{PythonWorker, push},
+    python::{Kind, PythonWorker, push, push_complete, short, short_pusher},
     within, within_secs,
 };
 use serde_json::{Value, json};
@@ -26,35 +26,57 @@ async fn next(acks: &mut Subscriber) -> AckMessage {
     wire::decode(&message.payload).expect("an ack")
 }
 
-/// Proves that CBOR's types are the frames' types on both ways.
-#[tokio::test]
-async fn a_python_worker_echoes_text_as_text_and_binary_as_binary() {
-    let nats = Nats::start().await;
-    let gateway = Gateway::start(&nats).await;
-    let _worker = PythonWorker::start(&nats).await;
-    let mut client = Client::connect(&gateway).await;
-    for message in [
-        Message::text("hello"),
-        Message::binary(b"hello".as_slice()),
-        Message::text("世界 and\nmore"),
-        Message::binary([0, 255, 128].as_slice()),
-        Message::text(""),
-        Message::binary(b"".as_slice()),
-    ] {
-        client.send(message.clone()).await;
-        assert_eq!(client.next().await, Ok(message));
+/// Proves that both are short enough to be read at a glance. That they need no other file is proved by
+/// every test: they are run from a folder of their own.
+#[test]
+fn the_short_worker_and_the_short_pusher_have_fewer_than_60_lines() {
+    for program in [short(), short_pusher()] {
+        assert!(program.lines().count() < 60);
+        let longest = program.lines().map(str::len).max();
+        assert!(longest <= Some(100), "and not because they are long");
     }
 }
 
-/// Proves the order over two workers, and that one of them can be stopped under load.
+/// Proves that CBOR's types are the frames' types on both ways.
 #[tokio::test]
-async fn a_thousand_pipelined_messages_outlive_one_of_two_python_workers_in_order() {
+async fn python_workers_echo_text_as_text_and_binary_as_binary() {
+    for kind in [Kind::Short, Kind::Complete] {
+        let nats = Nats::start().await;
+        let gateway = Gateway::start(&nats).await;
+        let _worker = PythonWorker::start_as(&nats, kind).await;
+        let mut client = Client::connect(&gateway).await;
+        for message in [
+            Message::text("hello"),
+            Message::binary(b"hello".as_slice()),
+            Message::text("世界 and\nmore"),
+            Message::binary([0, 255, 128].as_slice()),
+            Message::text(""),
+            Message::binary(b"".as_slice()),
+        ] {
+            client.send(message.clone()).await;
+            assert_eq!(client.next().await, Ok(message));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_pipelined_messages_outlive_one_of_two_short_python_workers_in_order() {
+    a_thousand_messages_outlive_one_of_two(Kind::Short).await;
+}
+
+#[tokio::test]
+async fn a_thousand_pipelined_messages_outlive_one_of_two_complete_python_workers_in_order() {
+    a_thousand_messages_outlive_one_of_two(Kind::Complete).await;
+}
+
+/// Proves the order over two workers, and that one of them can be stopped under load.
+async fn a_thousand_messages_outlive_one_of_two(kind: Kind) {
     const ALL: u32 = 1000;
     let nats = Nats::start().await;
     let gateway = Gateway::start(&nats).await;
     let mut acks = acks(&nats).await;
-    let mut first = PythonWorker::start(&nats).await;
-    let _second = PythonWorker::start(&nats).await;
+    let mut first = PythonWorker::start_as(&nats, kind).await;
+    let _second = PythonWorker::start_as(&nats, kind).await;
     let mut client = Client::connect(&gateway).await;
     let mut workers = HashSet::new();
     while workers.len() < 2 {
@@ -83,6 +105,98 @@ async fn a_thousand_pipelined_messages_outlive_one_of_two_python_workers_in_orde
     };
     within_secs(120, "all echoes", rest).await;
     first.wait_for_success().await;
+    let attempts = gateway.metric("gatebus_gateway_batches_redelivered_total", "");
+    assert_eq!(attempts.await, 0.0, "nothing had to come again");
+}
+
+/// Proves that a SIGTERM in the middle of a handler costs nothing: the ack is the last that is heard.
+#[tokio::test]
+async fn a_short_python_worker_that_is_stopped_finishes_what_it_has() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let lines =
+        "    if event == \"slow\":\n        await asyncio.sleep(2)\n        yield \"slept\"\n";
+    let mut worker = PythonWorker::start_with(&nats, lines).await;
+    let mut acks = acks(&nats).await;
+    let mut client = Client::connect(&gateway).await;
+    next(&mut acks).await;
+    client.send("slow").await;
+    gateway
+        .wait_metric("gatebus_gateway_batches_published_total", "", 2.0)
+        .await;
+    worker.terminate();
+    client.expect("slept").await;
+    worker.wait_for_success().await;
+    assert_eq!(next(&mut acks).await.acks[0].attempt, 1);
+}
+
+/// Proves that one client's batch which comes again, because its handler is slower than `ack_wait`,
+/// is handled once and answered for its newest delivery.
+#[tokio::test]
+async fn a_short_python_worker_takes_a_batch_that_comes_again_for_the_same_work() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats).option("--ack-wait", "1s");
+    let gateway = gateway.start().await;
+    let lines = "    if event == \"slow\":\n        await asyncio.sleep(3)\n    if kind == \"message\":\n        yield event\n";
+    let _worker = PythonWorker::start_with(&nats, lines).await;
+    let mut client = Client::connect(&gateway).await;
+    client.send("slow").await;
+    client.expect("slow").await;
+    assert_eq!(client.ask("fence").await, "fence", "it was handled once");
+    let again = "gatebus_gateway_batches_redelivered_total";
+    assert!(gateway.metric(again, "").await >= 1.0);
+}
+
+/// Proves that an error is the event's own trouble.
+#[tokio::test]
+async fn an_event_that_fails_in_a_short_python_worker_is_counted_and_the_next_one_comes() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let lines = "    if kind == \"message\":\n        yield str(10 // int(event))\n";
+    let worker = PythonWorker::start_with(&nats, lines).await;
+    let mut client = Client::connect(&gateway).await;
+    for text in ["5", "0", "no number", "2"] {
+        client.send(text).await;
+    }
+    for text in ["2", "5"] {
+        client.expect(text).await;
+    }
+    let failed = "gatebus_gateway_events_failed_total";
+    gateway.wait_metric(failed, "", 2.0).await;
+    assert_eq!(gateway.metric(failed, "").await, 2.0);
+    assert_eq!(worker.log.count("ZeroDivisionError"), 1);
+}
+
+/// Proves that the end of a worker is no crash where NATS is away, and that its clients' events wait
+/// for another.
+#[tokio::test]
+async fn python_workers_that_are_stopped_while_nats_is_away_end_without_a_traceback() {
+    for kind in [Kind::Short, Kind::Complete] {
+        let mut nats = Nats::start().await;
+        let gateway = Gateway::start(&nats).await;
+        let mut worker = PythonWorker::start_as(&nats, kind).await;
+        let mut client = Client::connect(&gateway).await;
+        assert_eq!(client.ask("hello").await, "hello");
+        nats.stop().await;
+        let noticed = |line: &str| line.contains("NATS: ").then_some(());
+        worker.log.find("NATS is away", noticed).await;
+        client.send("meanwhile").await;
+        worker.terminate();
+        worker.wait_for_success().await;
+        let said = worker.log.whole().await.join("\n");
+        assert!(!said.contains("Traceback"), "{kind:?}: {said}");
+
+        let mut newcomer = PythonWorker::start_unready(&nats, kind);
+        newcomer.log.find("NATS is away", noticed).await;
+        newcomer.terminate();
+        newcomer.wait().await;
+        let said = newcomer.log.whole().await.join("\n");
+        assert!(!said.contains("Traceback"), "{kind:?}: {said}");
+
+        nats.start_again().await;
+        let _worker = PythonWorker::start_as(&nats, kind).await;
+        client.expect("meanwhile").await;
+    }
 }
 
 /// Proves that a handler may take longer than `ack_wait`, also if its worker is told to stop
@@ -211,6 +325,7 @@ async fn a_python_pusher_reaches_a_client_a_uid_a_group_and_all() {
     let (uid, group) = ("alice@example.com", "x".repeat(72));
     push(&nats, ["client", &id, "bind_uid", uid]).await;
     push(&nats, ["client", &id, "join", &group]).await;
+    push_complete(&nats, ["client", &id, "join", "lobby"]).await;
     for target in [&["client", &id][..], &["uid", uid], &["group", &group]] {
         let words = target.iter().chain(&["text", "hello"]);
         push(&nats, words).await;
@@ -219,6 +334,8 @@ async fn a_python_pusher_reaches_a_client_a_uid_a_group_and_all() {
         push(&nats, words).await;
         assert_eq!(client.binary().await, [0, 255].as_slice());
     }
+    push_complete(&nats, ["group", "lobby", "text", "hello"]).await;
+    client.expect("hello").await;
     assert_eq!(stranger.ask("fence").await, "fence", "it heard nothing");
     push(&nats, ["all", "text", "everybody"]).await;
     client.expect("everybody").await;
@@ -240,7 +357,7 @@ async fn a_python_pusher_counts_clients_and_knows_who_is_online() {
         }
     }
     let mut alice = Client::connect(&gateways[0]).await;
-    assert_eq!(push(&nats, ["uid", "alice", "online"]).await, "no");
+    assert_eq!(push_complete(&nats, ["uid", "alice", "online"]).await, "no");
     assert_eq!(alice.ask("bind alice").await, "bound alice");
     // It gives gateways a second to beat and to answer, which a busy machine may exceed.
     let asks = [
@@ -250,10 +367,10 @@ async fn a_python_pusher_counts_clients_and_knows_who_is_online() {
     ];
     for (words, expected) in asks {
         eventually(format!("{words:?} to be {expected}"), || async {
-            (push(&nats, words).await == expected).then_some(())
+            (push_complete(&nats, words).await == expected).then_some(())
         })
         .await;
     }
     assert_eq!(alice.ask("unbind").await, "unbound");
-    assert_eq!(push(&nats, ["uid", "alice", "online"]).await, "no");
+    assert_eq!(push_complete(&nats, ["uid", "alice", "online"]).await, "no");
 }

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import logging
 import os
 import re
 
@@ -12,10 +13,14 @@ PREFIX = os.environ.get("GATEBUS_PREFIX", "gatebus")
 nc = nats.NATS()  # one connection: a client hears what is published here in this order
 
 
+async def say(error):
+    logging.warning("NATS: %s", error)
+
+
 async def connect():
     urls = os.environ.get("NATS_URL", "nats://127.0.0.1:4222").split(",")
     # For ever: a server that is away comes back.
-    await nc.connect(urls, max_reconnect_attempts=-1)
+    await nc.connect(urls, error_cb=say, max_reconnect_attempts=-1)
 
 
 def base64url(data):
