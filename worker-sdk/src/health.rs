@@ -68,11 +68,16 @@ impl Health {
             Some("NATS is not connected")
         } else if state == STARTING {
             Some("the worker is starting")
-        } else if link.is_some_and(|link| link.weather.is_deaf()) {
-            Some("NATS refused a subscription, see the log")
+        } else if link.is_some_and(|link| self.is_refused(&link)) {
+            Some("NATS refuses the subscription to events, see the log")
         } else {
             None
         }
+    }
+
+    fn is_refused(&self, link: &Link) -> bool {
+        link.weather
+            .is_refused(&link.subjects.events(&self.service))
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -1,6 +1,12 @@
 //! The weather on the way to NATS: what the connection tells of itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use async_nats::Event;
 use tokio::sync::broadcast;
@@ -13,8 +19,8 @@ const KEPT: usize = 64;
 pub(crate) struct Weather {
     connected: AtomicBool,
     lost: AtomicU64,
-    /// The server refused a subscription, and the connection is still that one.
-    deaf: AtomicBool,
+    /// What the server refused to subscribe to on the connection that there is; the first of them.
+    refused: Mutex<BTreeSet<String>>,
     complaints: broadcast::Sender<String>,
 }
 
@@ -23,7 +29,7 @@ impl Default for Weather {
         Self {
             connected: AtomicBool::default(),
             lost: AtomicU64::default(),
-            deaf: AtomicBool::default(),
+            refused: Mutex::default(),
             complaints: broadcast::Sender::new(KEPT),
         }
     }
@@ -40,9 +46,13 @@ impl Weather {
         self.lost.load(Relaxed)
     }
 
-    /// Whether something will not be heard, because a permission is missing.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.deaf.load(Relaxed)
+    /// Whether this subscription will hear nothing, because a permission is missing.
+    pub(crate) fn is_refused(&self, subject: &str) -> bool {
+        self.refused().contains(subject)
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of an event, and tells whoever reads the log.
@@ -50,7 +60,7 @@ impl Weather {
         match event {
             Event::Connected => {
                 // Everything is subscribed anew, and refused anew.
-                self.deaf.store(false, Relaxed);
+                self.refused().clear();
                 if self.connected.swap(true, Relaxed) {
                     tracing::info!("connected to NATS again");
                 }
@@ -65,8 +75,11 @@ impl Weather {
             }
             Event::ServerError(error) => {
                 let says = error.to_string();
-                if says.contains("Permissions Violation for Subscription") {
-                    self.deaf.store(true, Relaxed);
+                if let Some(("Subscription to", subject)) = violation(&says) {
+                    let mut refused = self.refused();
+                    if refused.len() < KEPT {
+                        refused.insert(subject.to_owned());
+                    }
                 }
                 tracing::error!(error = says, "NATS reports an error");
                 // Somebody listens, or nobody.
@@ -75,5 +88,30 @@ impl Weather {
             Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
             Event::Draining | Event::Closed => {}
         }
+    }
+}
+
+/// What a complaint says that a user may not do: `Publish to` or `Subscription to`, and the subject.
+pub(crate) fn violation(says: &str) -> Option<(&str, &str)> {
+    let (_, rest) = says.split_once("Permissions Violation for ")?;
+    let mut parts = rest.split('"');
+    Some((parts.next()?.trim(), parts.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::ServerError;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_subscription_is_known_until_the_next_connection() {
+        let weather = Weather::default();
+        let says =
+            "Permissions Violation for Subscription to \"p.event.chat.*\" using queue \"chat\"";
+        weather.observe(&Event::ServerError(ServerError::Other(says.into())));
+        assert!(weather.is_refused("p.event.chat.*") && !weather.is_refused("p.who"));
+        weather.observe(&Event::Connected);
+        assert!(!weather.is_refused("p.event.chat.*"));
     }
 }

@@ -294,7 +294,7 @@ impl WorkerBuilder {
     ///
     /// - `/livez`: 200 for as long as the runtime gives the port its turn. NATS has no say.
     /// - `/readyz`: 200 while the worker takes events; else 503, and why: NATS is not connected or
-    ///   refused a subscription, the worker is starting, or stopping.
+    ///   refuses the subscription to events, the worker is starting, or stopping.
     /// - `/metrics`: what it did, in OpenMetrics. Names begin with `gatebus_worker_`, and each has
     ///   the label `service`.
     ///

@@ -175,7 +175,7 @@ async fn a_worker_that_may_not_subscribe_is_not_ready() {
     let worker = Worker::with(&nats, &journal, "worker").env("NATS_URL", url);
     let worker = worker.admin().start_unready();
     let admin = worker.admin().await;
-    let refused = "not ready: NATS refused a subscription, see the log\n";
+    let refused = "not ready: NATS refuses the subscription to events, see the log\n";
     eventually("/readyz to say why", || async {
         (admin.get("/readyz").await.body == refused).then_some(())
     })

@@ -16,7 +16,7 @@ use tokio::{
 use wire::Prefix;
 
 use super::{AGAIN, ANSWER};
-use crate::{Error, ErrorKind, error, link::Link};
+use crate::{Error, ErrorKind, error, link::Link, weather};
 
 /// The bucket has room for thousands of leases, and no more.
 const MOST_BYTES: i64 = 1024 * 1024;
@@ -199,9 +199,7 @@ async fn refused(complaints: &mut Receiver<String>, bucket: &str, key: &str) -> 
 
 /// What a complaint says that may not be done, if it is about a lease.
 fn violation(says: &str, bucket: &str, key: &str) -> Option<String> {
-    let (_, rest) = says.split_once("Permissions Violation for ")?;
-    let mut parts = rest.split('"');
-    let (verb, subject) = (parts.next()?.trim(), parts.next()?);
+    let (verb, subject) = weather::violation(says)?;
     let (api, own) = ("$JS.API.", format!("$KV.{bucket}.{key}"));
     let ours = match verb {
         // Those of other keys stand behind the bucket's name.
