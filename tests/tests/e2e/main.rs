@@ -4,9 +4,6 @@
 
 mod absence;
 mod api;
-mod api_limits;
-mod api_lists;
-mod api_strangers;
 mod auth;
 mod binding;
 mod close;

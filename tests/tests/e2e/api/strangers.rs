@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
-const README: &str = include_str!("../../../api-svc/README.md");
+const README: &str = include_str!("../../../../api-svc/README.md");
 
 /// The code in the README, as it stands.
 fn snippet(language: &str) -> &'static str {
