@@ -7,7 +7,12 @@ use tokio::{sync::oneshot, time::timeout};
 use tracing::{info, warn};
 use worker_sdk::GatewayBuilder;
 
-use crate::{admin, config::Config, server, service::Service};
+use crate::{
+    admin,
+    config::Config,
+    server::{self, Bounds},
+    service::Service,
+};
 
 /// An API whose ports are open.
 pub struct Api {
@@ -15,7 +20,7 @@ pub struct Api {
     admin: std::net::TcpListener,
     service: Arc<Service>,
     builder: GatewayBuilder,
-    connections: usize,
+    bounds: Bounds,
     delay: Duration,
     deadline: Duration,
 }
@@ -35,7 +40,10 @@ impl Api {
             admin,
             service: Arc::new(Service::new(config.tokens, config.limits)),
             builder: config.gateway,
-            connections: config.max_connections,
+            bounds: Bounds {
+                connections: config.max_connections,
+                patience: config.patience,
+            },
             delay: config.drain_delay,
             deadline: config.drain_deadline,
         })
@@ -61,7 +69,8 @@ impl Api {
         let served = server::serve(
             tokio::net::TcpListener::from_std(self.listener)?,
             service.clone().router(),
-            self.connections,
+            self.bounds,
+            service.metrics.clone(),
             async {
                 let _ = stopping.await;
             },

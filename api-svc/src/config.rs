@@ -20,7 +20,7 @@ use clap::{
 use worker_sdk::{Gateway, GatewayBuilder};
 
 use self::complaint::complaint;
-use crate::{service::Limits, tokens::Tokens};
+use crate::{server::Patience, service::Limits, tokens::Tokens};
 
 /// HTTP for back ends that are not Rust: every command and query on every target.
 ///
@@ -106,9 +106,21 @@ pub struct Options {
     #[arg(long, env = "GATEBUS_API_CONCURRENCY", value_name = "N", default_value = "256", value_parser = number)]
     concurrency: usize,
 
-    /// Most connections of callers; more wait to be taken
+    /// Most connections of callers; one more closes the one that waits longest for its caller
     #[arg(long, env = "GATEBUS_API_MAX_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = number)]
     max_connections: usize,
+
+    /// How long a connection may wait for its next request; longer than that of a load balancer in front
+    #[arg(long, env = "GATEBUS_API_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = time)]
+    idle_timeout: Duration,
+
+    /// How long the head of a request may take to arrive
+    #[arg(long, env = "GATEBUS_API_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = time)]
+    head_timeout: Duration,
+
+    /// How long a caller may take to read an answer
+    #[arg(long, env = "GATEBUS_API_ANSWER_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = time)]
+    answer_timeout: Duration,
 
     /// How long a request may take, its body's arrival included
     #[arg(long, env = "GATEBUS_API_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = time)]
@@ -155,6 +167,7 @@ pub struct Config {
     pub gateway: GatewayBuilder,
     pub limits: Limits,
     pub max_connections: usize,
+    pub patience: Patience,
     pub drain_delay: Duration,
     pub drain_deadline: Duration,
     pub log: String,
@@ -239,6 +252,11 @@ impl Options {
                 request_timeout: self.request_timeout,
             },
             max_connections: self.max_connections,
+            patience: Patience {
+                idle_timeout: self.idle_timeout,
+                head_timeout: self.head_timeout,
+                answer_timeout: self.answer_timeout,
+            },
             drain_delay: self.drain_delay,
             drain_deadline: self.drain_deadline,
             log: self.log,

@@ -3,7 +3,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `config.rs` | options, from flags and environment |
-//! | `server.rs` | connections |
+//! | `server.rs` | connections, and how long their callers may dawdle |
 //! | `service.rs` | what becomes of a request |
 //! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs`, `lists.rs` |
 //! | `batch.rs` | many calls in one request |
@@ -35,4 +35,4 @@ mod session;
 mod target;
 mod tokens;
 
-pub use self::{api::Api, service::Limits};
+pub use self::{api::Api, server::Patience, service::Limits};

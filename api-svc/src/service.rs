@@ -55,7 +55,7 @@ pub(crate) struct Service {
     pub(crate) tokens: Tokens,
     limits: Limits,
     room: Semaphore,
-    metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     document: String,
     stopping: AtomicBool,
 }
@@ -74,7 +74,7 @@ impl Service {
             room: Semaphore::new(limits.concurrency),
             document: openapi::text(&limits),
             limits,
-            metrics: Metrics::new(),
+            metrics: Arc::new(Metrics::new()),
             stopping: AtomicBool::new(false),
         }
     }
@@ -106,7 +106,7 @@ impl Service {
         let route = route(request.method(), request.uri().path())?;
         tracing::debug!(%caller, method = %request.method(), "a request");
         let _room = self.room.try_acquire().map_err(|_| Code::Busy)?;
-        let _running = Running::new(&self.metrics);
+        let _at_work = self.metrics.at_work();
         match route {
             Route::Batch => {
                 let batch = batch::read(self.body(request, until).await?, self.limits.max_batch)?;
@@ -176,22 +176,6 @@ impl Service {
     }
 }
 
-/// Counts a request while it is at work, also if its caller hangs up.
-struct Running<'a>(&'a Metrics);
-
-impl<'a> Running<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.running.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.dec();
-    }
-}
-
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(header::CONTENT_TYPE)
@@ -235,7 +219,9 @@ fn route(method: &Method, path: &str) -> Result<Route, Failure> {
 
 async fn answer(State(service): State<Arc<Service>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
+    let begin = Instant::now();
     let outcome = service.answer(request).await;
+    service.metrics.took(begin.elapsed());
     let code = outcome.as_ref().err().map(|failure| failure.code);
     service.metrics.request(code);
     match outcome {

@@ -23,6 +23,9 @@
 {{- $_ := set $env "GATEBUS_API_MAX_BATCH" (toString (int64 $a.limits.maxBatch)) -}}
 {{- $_ := set $env "GATEBUS_API_CONCURRENCY" (toString (int64 $a.limits.concurrency)) -}}
 {{- $_ := set $env "GATEBUS_API_MAX_CONNECTIONS" (toString (int64 $a.limits.maxConnections)) -}}
+{{- $_ := set $env "GATEBUS_API_IDLE_TIMEOUT" $a.limits.idleTimeout -}}
+{{- $_ := set $env "GATEBUS_API_HEAD_TIMEOUT" $a.limits.headTimeout -}}
+{{- $_ := set $env "GATEBUS_API_ANSWER_TIMEOUT" $a.limits.answerTimeout -}}
 {{- $_ := set $env "GATEBUS_API_REQUEST_TIMEOUT" $a.limits.requestTimeout -}}
 {{- $_ := set $env "GATEBUS_API_QUERY_TIMEOUT" $a.limits.queryTimeout -}}
 {{- $_ := set $env "GATEBUS_API_DRAIN_DELAY" (printf "%ds" (int64 $a.drain.delaySeconds)) -}}

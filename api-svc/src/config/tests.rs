@@ -63,4 +63,23 @@ fn a_bad_value_is_told_by_the_names_of_flag_and_variable_and_without_a_password(
         assert!(names.iter().all(|name| said.contains(name)), "{said}");
         assert!(!said.contains("s3cret") && !said.contains('\n'), "{said}");
     }
+    // The second of two addresses, with a space between them.
+    let said = complaint_about(&["--no-auth", "--nats", "nats://a", "nats://me:s3cret@b"]);
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn a_time_may_be_short_but_never_nothing() {
+    for option in ["--idle-timeout", "--head-timeout", "--answer-timeout"] {
+        assert!(read(&["--no-auth", option, "1ms"]).is_ok());
+        for wrong in ["0s", "10", "off", "366d"] {
+            let said = complaint_about(&["--no-auth", option, wrong]);
+            let variable = option
+                .trim_start_matches("--")
+                .replace('-', "_")
+                .to_uppercase();
+            let names = [option.to_owned(), format!("GATEBUS_API_{variable}")];
+            assert!(names.iter().all(|name| said.contains(name)), "{said}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod commands;
+mod connections;
 mod document;
 mod doors;
 mod life;

@@ -69,6 +69,8 @@ async fn a_stop_answers_what_was_asked_and_sends_what_was_accepted() {
     let metrics = api.admin("/metrics").await.body;
     let counted = r#"gatebus_api_calls_total{call="send",target="client",code="ok"} 50"#;
     assert!(metrics.contains(counted), "{metrics}");
+    let timed = "gatebus_api_request_duration_seconds_count 50";
+    assert!(metrics.contains(timed), "{metrics}");
     // The last request is at work while the signal comes: its gateway stands still.
     gateway.hold().await;
     let path = format!("/v1/client/{id}/join");
