@@ -49,11 +49,15 @@ fn one(call: Value) -> Result<Ready, Failure> {
         (None, Some(Value::String(name))) => (name, false),
         _ => return Err(wrong("a call has either a `command` or a `query`, by name")),
     };
-    let known = find(&name, target.kind())
-        .filter(|call| call.is_command() == is_command && call.fits_a_batch());
+    let kind = target.kind();
+    let known =
+        find(&name, kind).filter(|call| call.is_command() == is_command && call.fits_a_batch());
     let Some(known) = known else {
         let sort = if is_command { "command" } else { "query" };
-        let says = format!("there is no {sort} `{name}` here");
+        let says = format!(
+            "there is no {sort} `{name}` for `{}` in a batch",
+            kind.word()
+        );
         return Err(wrong(&says));
     };
     if is_command {

@@ -17,14 +17,17 @@ use crate::{
     commands,
     failure::{Code, Failure},
     parameters::Parameters,
-    queries,
+    queries, several,
     target::{Kind, MOST_NAMES, Target, client_id},
 };
 
 /// Whom it goes to, at work.
 pub(crate) struct To {
-    pub(crate) kind: Kind,
+    /// As the caller named it.
+    pub(crate) whom: Target,
+    /// The same for the SDK.
     pub(crate) target: worker_sdk::Target,
+    pub(crate) gateway: Gateway,
 }
 
 /// What a call answers.
@@ -59,8 +62,10 @@ pub(crate) trait Query: Sized + Send + 'static {
     const KINDS: &'static [Kind] = &Kind::ONE;
     type Answer: Answer;
 
-    /// What may stand in the query string.
-    fn parameters() -> Vec<Parameter>;
+    /// What may stand in the query string; nothing, if nobody says.
+    fn parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
 
     fn read(given: &mut Parameters) -> Result<Self, Failure>;
 
@@ -243,8 +248,9 @@ impl Ready {
     /// Does it.
     pub(crate) async fn run(self, gateway: &Gateway) -> Result<Done, Failure> {
         let to = To {
-            kind: self.target.kind(),
             target: self.target.at(gateway).except(self.except),
+            whom: self.target,
+            gateway: gateway.clone(),
         };
         (self.run)(to).await
     }
@@ -266,6 +272,7 @@ pub(crate) fn calls() -> &'static [Call] {
     static CALLS: std::sync::LazyLock<Vec<Call>> = std::sync::LazyLock::new(|| {
         let mut calls = commands::all();
         calls.extend(queries::all());
+        calls.extend(several::all());
         calls
     });
     &CALLS

@@ -135,7 +135,7 @@ impl Command for SendConfirmed {
     async fn run(self, to: To) -> Result<Delivered, Failure> {
         let sent = to.target.send_confirmed(self.0).await?;
         if sent.missing.is_empty() {
-            reached(to.kind, sent.clients)?;
+            reached(to.whom.kind(), sent.clients)?;
         }
         Ok(Delivered {
             clients: sent.clients,
@@ -266,7 +266,8 @@ impl Command for BindUid {
     async fn run(self, to: To) -> Result<Bound, Failure> {
         let policy = match self.policy {
             Policy::Multi => {
-                let Reached { clients } = reached(to.kind, to.target.bind_uid(self.uid).await?)?;
+                let Reached { clients } =
+                    reached(to.whom.kind(), to.target.bind_uid(self.uid).await?)?;
                 return Ok(Bound { clients, kicked: 0 });
             }
             Policy::KickOld => BindPolicy::KickOld,
@@ -316,7 +317,7 @@ impl Command for Join {
     }
 
     async fn run(self, to: To) -> Result<Reached, Failure> {
-        reached(to.kind, to.target.join(self.group).await?)
+        reached(to.whom.kind(), to.target.join(self.group).await?)
     }
 }
 

@@ -97,7 +97,7 @@ impl Code {
             Self::TooLarge => (
                 "too_large",
                 413,
-                "the body is over its limit, or the message over that of NATS",
+                "the body or the answer is over its limit, or the message over that of NATS",
             ),
             Self::ContentType => (
                 "content_type",

@@ -5,7 +5,7 @@
 //! | `config.rs` | options, from flags and environment |
 //! | `server.rs` | connections, and how long their callers may dawdle |
 //! | `service.rs` | what becomes of a request |
-//! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs`, `lists.rs` |
+//! | `call.rs` | commands and queries, each in one entry; `commands.rs`, `queries.rs`, `lists.rs`, `several.rs` |
 //! | `batch.rs` | many calls in one request |
 //! | `target.rs`, `message.rs`, `session.rs`, `number.rs`, `parameters.rs` | what callers write |
 //! | `failure.rs` | what can go wrong, by stable codes |
@@ -32,6 +32,7 @@ mod queries;
 mod server;
 mod service;
 mod session;
+mod several;
 mod target;
 mod tokens;
 

@@ -9,7 +9,10 @@ use utoipa::{
         PathsBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
         path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathItemBuilder},
         request_body::RequestBodyBuilder,
-        schema::{AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Type},
+        schema::{
+            AdditionalProperties, AllOfBuilder, AnyOfBuilder, ArrayBuilder, Object, ObjectBuilder,
+            OneOfBuilder, Type,
+        },
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -109,6 +112,7 @@ impl Components {
             ("Target", target::schema(&Kind::ALL)),
             ("OneTarget", target::schema(&Kind::ONE)),
             ("ClientTarget", target::schema(&[Kind::Client])),
+            ("SeveralTarget", target::schema(&[Kind::Uids, Kind::Groups])),
         ] {
             self.0.insert(name.into(), schema);
         }
@@ -208,50 +212,29 @@ fn failures(mut operation: OperationBuilder) -> OperationBuilder {
 }
 
 fn batch_operation(most: usize, to: &mut Components) -> Operation {
-    let mut each = OneOfBuilder::new();
-    for call in calls().iter().filter(|call| call.fits_a_batch()) {
-        let target = match call.kinds {
-            [Kind::Client] => "ClientTarget",
-            kinds if kinds.contains(&Kind::Clients) => "Target",
-            _ => "OneTarget",
-        };
-        let target = RefOr::Ref(Ref::from_schema_name(target));
-        let name = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some([call.name]));
-        let item = match call.input {
-            Input::Body { schema, .. } => with(
-                &schema(),
-                &[
-                    ("target", target, true),
-                    ("command", name.into(), true),
-                    ("except", except_schema(), false),
-                ],
-            ),
-            Input::Query { .. } => with(
-                &ObjectBuilder::new()
-                    .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-                    .into(),
-                &[("target", target, true), ("query", name.into(), true)],
-            ),
-        };
-        each = each.item(item);
-    }
+    let in_batch = || calls().iter().filter(|call| call.fits_a_batch());
+    let each = in_batch().fold(OneOfBuilder::new(), |each, call| {
+        each.item(batch_call(call))
+    });
     let list = ArrayBuilder::new().items(each).max_items(Some(most));
     let body = ObjectBuilder::new()
         .property("calls", list)
         .required("calls")
         .additional_properties(Some(AdditionalProperties::FreeForm(false)));
     let body = to.add("batch_body".into(), body.into(), |_| {});
-    let status = ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .description(Some("the status that the call alone would have had"));
-    let result = ObjectBuilder::new()
-        .property("status", status)
-        .required("status")
-        .description(Some(
-            "the status, and the fields of the call's answer or `error`",
-        ));
+    let mut answers = BTreeMap::new();
+    for call in in_batch() {
+        let output = &call.output;
+        let name = (output.name)().into_owned();
+        let answer = to.add(name.clone(), (output.schema)(), output.schemas);
+        let status = status().enum_values(Some([output.status]));
+        answers.insert(name, batch_result(answer, status));
+    }
+    let failed = Ref::from_schema_name("Error");
+    let result = AnyOfBuilder::new()
+        .item(batch_result(failed, status().minimum(Some(400))))
+        .description(Some("`error`, or the fields of the call's answer"));
+    let result = answers.into_values().fold(result, AnyOfBuilder::item);
     let results = ObjectBuilder::new()
         .property("results", ArrayBuilder::new().items(result))
         .required("results");
@@ -277,6 +260,51 @@ fn batch_operation(most: usize, to: &mut Components) -> Operation {
                 .content("application/json", content(results)),
         );
     failures(operation).build()
+}
+
+/// A call as an item of a batch.
+fn batch_call(call: &Call) -> RefOr<Schema> {
+    let target = match call.kinds {
+        [Kind::Client] => "ClientTarget",
+        [Kind::Uids, Kind::Groups] => "SeveralTarget",
+        kinds if kinds.contains(&Kind::Clients) => "Target",
+        _ => "OneTarget",
+    };
+    let target = RefOr::Ref(Ref::from_schema_name(target));
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([call.name]));
+    match call.input {
+        Input::Body { schema, .. } => with(
+            &schema(),
+            &[
+                ("target", target, true),
+                ("command", name.into(), true),
+                ("except", except_schema(), false),
+            ],
+        ),
+        Input::Query { .. } => with(
+            &ObjectBuilder::new()
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+                .into(),
+            &[("target", target, true), ("query", name.into(), true)],
+        ),
+    }
+}
+
+/// What becomes of a call: an answer, with its status.
+fn batch_result(answer: Ref, status: ObjectBuilder) -> RefOr<Schema> {
+    let status = ObjectBuilder::new()
+        .property("status", status)
+        .required("status");
+    let both = AllOfBuilder::new().item(answer).item(status);
+    Schema::AllOf(both.build()).into()
+}
+
+fn status() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .description(Some("the status that the call alone would have had"))
 }
 
 fn except_schema() -> RefOr<Schema> {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::{ToSchema, openapi::path::Parameter};
+use utoipa::ToSchema;
 use worker_sdk::GatewayId;
 
 use crate::{
@@ -63,10 +63,6 @@ impl Query for Count {
     const ABOUT: &'static str = "How many clients there are";
     type Answer = Counted;
 
-    fn parameters() -> Vec<Parameter> {
-        Vec::new()
-    }
-
     fn read(_: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self)
     }
@@ -83,10 +79,6 @@ impl Query for UidCount {
     const ABOUT: &'static str = "How many distinct uids the clients have";
     type Answer = Counted;
 
-    fn parameters() -> Vec<Parameter> {
-        Vec::new()
-    }
-
     fn read(_: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self)
     }
@@ -102,10 +94,6 @@ impl Query for GroupCount {
     const NAME: &'static str = "group_count";
     const ABOUT: &'static str = "How many distinct groups the clients are in";
     type Answer = Counted;
-
-    fn parameters() -> Vec<Parameter> {
-        Vec::new()
-    }
 
     fn read(_: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self)
@@ -134,10 +122,6 @@ impl Query for IsOnline {
     const NAME: &'static str = "is_online";
     const ABOUT: &'static str = "Whether there is a client at all; an error where that is not certain because a gateway is silent";
     type Answer = Online;
-
-    fn parameters() -> Vec<Parameter> {
-        Vec::new()
-    }
 
     fn read(_: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self)
@@ -170,10 +154,6 @@ impl Query for SessionOf {
     const ABOUT: &'static str = "The session of a client, with its version";
     const KINDS: &'static [Kind] = &[Kind::Client];
     type Answer = SessionAnswer;
-
-    fn parameters() -> Vec<Parameter> {
-        Vec::new()
-    }
 
     fn read(_: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self)

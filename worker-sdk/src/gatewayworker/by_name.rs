@@ -25,8 +25,16 @@ impl Gateway {
         &self,
         uids: impl IntoIterator<Item = N>,
     ) -> Result<ByName<bool>, Error> {
-        let counts = self.counts(uids, Asked::Uids);
-        Ok(Box::pin(counts).await?.map(|clients| clients > 0))
+        let counts = self.client_counts_by_uids(uids).await?;
+        Ok(counts.map(|clients| clients > 0))
+    }
+
+    /// How many clients each of these uids has.
+    pub async fn client_counts_by_uids<N: AsRef<str>>(
+        &self,
+        uids: impl IntoIterator<Item = N>,
+    ) -> Result<ByName<u64>, Error> {
+        Box::pin(self.counts(uids, Asked::Uids)).await
     }
 
     /// The clients of each of these uids.

@@ -96,3 +96,96 @@ async fn a_call_of_a_batch_may_be_for_several() {
         assert_eq!(who.client.ask("fence").await, "fence");
     }
 }
+
+/// Proves that several uids or groups are asked about in one call, and answered name by name.
+#[tokio::test]
+async fn a_call_of_a_batch_may_ask_about_several_by_name() {
+    let nats = Nats::start().await;
+    let gateways = [Gateway::start(&nats).await, Gateway::start(&nats).await];
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::start(&nats).await;
+    let mut people = Vec::new();
+    for (gateway, name) in gateways.iter().cycle().zip(["ann", "b/b", "ann", "eve"]) {
+        let mut who = Somebody::enter(gateway, name).await;
+        assert_eq!(who.client.ask("join lobby").await, "joined lobby");
+        people.push(who);
+    }
+    let ids = |which: &[usize]| {
+        let mut ids: Vec<&String> = which.iter().map(|n| &people[*n].id).collect();
+        ids.sort();
+        json!(ids)
+    };
+    let uids = json!({"uids": ["ann", "b/b", "nobody", "ann"]});
+    let groups = json!({"groups": ["lobby", "eve", "empty"]});
+    let calls = json!({"calls": [
+        {"target": uids, "query": "is_online"},
+        {"target": uids, "query": "count"},
+        {"target": uids, "query": "client_ids"},
+        {"target": groups, "query": "is_online"},
+        {"target": groups, "query": "count"},
+        {"target": groups, "query": "client_ids"},
+        {"target": {"uids": []}, "query": "count"},
+    ]});
+    let done = api.done("/v1/batch", calls).await;
+    let expected = json!([
+        {"status": 200, "missing": [], "online": {"ann": true, "b/b": true, "nobody": false}},
+        {"status": 200, "missing": [], "counts": {"ann": 2, "b/b": 1, "nobody": 0}},
+        {"status": 200, "missing": [], "clients":
+            {"ann": ids(&[0, 2]), "b/b": ids(&[1]), "nobody": []}},
+        {"status": 200, "missing": [], "online": {"lobby": true, "eve": true, "empty": false}},
+        {"status": 200, "missing": [], "counts": {"lobby": 4, "eve": 1, "empty": 0}},
+        {"status": 200, "missing": [], "clients":
+            {"lobby": ids(&[0, 1, 2, 3]), "eve": ids(&[3]), "empty": []}},
+        {"status": 200, "missing": [], "counts": {}},
+    ]);
+    assert_eq!(done["results"], expected);
+
+    // What is for one, or in pages, is told so.
+    for (target, query) in [
+        (json!({"clients": [people[0].id]}), "is_online"),
+        (uids, "session"),
+        (groups, "clients"),
+        (json!({"uid": "ann"}), "client_ids"),
+    ] {
+        let calls = json!({"calls": [{"target": target, "query": query}]});
+        let refused = api.post("/v1/batch", calls).await;
+        assert_eq!((refused.status, refused.code()), (422, "invalid_body"));
+        let says = refused.body["error"]["message"].to_string();
+        assert!(says.contains(&format!("no query `{query}` for ")), "{says}");
+    }
+}
+
+/// Proves that a gateway which does not answer is named there too.
+#[tokio::test]
+async fn who_did_not_answer_about_several_is_part_of_the_answer() {
+    let nats = Nats::start().await;
+    let gateways = [
+        Gateway::with(&nats).option("--shards", "1").start().await,
+        Gateway::with(&nats).option("--shards", "1").start().await,
+    ];
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::with(&nats)
+        .option("--query-timeout", "1s")
+        .start()
+        .await;
+    let here = Somebody::enter(&gateways[0], "here").await;
+    let silent = Somebody::enter(&gateways[1], "silent").await;
+    let target = json!({"uids": ["here", "silent"]});
+    let calls = json!({"calls": [
+        {"target": target, "query": "is_online"},
+        {"target": target, "query": "client_ids"},
+    ]});
+    let before = api.done("/v1/batch", calls.clone()).await;
+    assert_eq!(before["results"][0]["missing"], json!([]));
+    gateways[1].hold().await;
+    let done = api.done("/v1/batch", calls).await;
+    let missing = json!([silent.id[..12]]);
+    let expected = json!([
+        {"status": 200, "missing": missing, "online": {"here": true, "silent": false}},
+        {"status": 200, "missing": missing, "clients": {"here": [here.id], "silent": []}},
+    ]);
+    assert_eq!(done["results"], expected);
+    gateways[1].go_on();
+}
