@@ -1,56 +1,10 @@
 //! README's "Coming from GatewayWorker" is complete and true.
 
+mod php;
+
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// The public methods of `Lib\Gateway`, aliases and deprecated ones included, and those that
-/// GatewayClient adds.
-const METHODS: [&str; 45] = [
-    "sendToAll",
-    "sendToClient",
-    "sendToCurrentClient",
-    "sendToUid",
-    "sendToGroup",
-    "closeClient",
-    "closeCurrentClient",
-    "destoryClient",
-    "destoryCurrentClient",
-    "bindUid",
-    "unbindUid",
-    "isUidOnline",
-    "getClientIdByUid",
-    "getUidByClientId",
-    "getUidListByGroup",
-    "getUidCountByGroup",
-    "getAllUidList",
-    "getAllUidCount",
-    "joinGroup",
-    "leaveGroup",
-    "ungroup",
-    "getClientIdListByGroup",
-    "getClientIdCountByGroup",
-    "getClientCountByGroup",
-    "getAllGroupIdList",
-    "getAllGroupUidCount",
-    "getAllGroupUidList",
-    "getAllGroupClientIdList",
-    "getAllGroupClientIdCount",
-    "getClientSessionsByGroup",
-    "isOnline",
-    "getAllClientIdList",
-    "getAllClientIdCount",
-    "getAllClientCount",
-    "getAllClientSessions",
-    "setSession",
-    "updateSession",
-    "getSession",
-    "isUidsOnline",
-    "batchGetClientIdByUid",
-    "batchGetClientIdCountByGroup",
-    "getAllClientInfo",
-    "getClientInfoByGroup",
-    "setSocketSession",
-    "setBusinessWorker",
-];
+use php::{METHODS, code, root};
 
 /// Callbacks, properties and variables.
 const OTHERS: [&str; 53] = [
@@ -109,12 +63,6 @@ const OTHERS: [&str; 53] = [
     "Gateway::$registerAddress",
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the workspace")
-}
-
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -151,11 +99,6 @@ fn rows() -> Vec<Row> {
         assert_eq!(row.cells.len(), 4, "four cells: {}", row.line);
     }
     rows
-}
-
-/// What stands in code marks.
-fn code(cell: &str) -> impl Iterator<Item = &str> {
-    cell.split('`').skip(1).step_by(2)
 }
 
 /// The identifiers in a piece of code, each with what follows it.
