@@ -9,6 +9,7 @@ mod life;
 mod lists;
 mod mistakes;
 mod queries;
+mod schemathesis;
 mod sessions;
 mod strangers;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 /// A client with a uid and a group of its own, and the four paths that lead to it and nobody else.
 struct Somebody {
     client: Client,
+    name: String,
     id: String,
     targets: [String; 4],
 }
@@ -43,6 +45,7 @@ impl Somebody {
         ];
         Self {
             client,
+            name: name.to_owned(),
             id,
             targets,
         }

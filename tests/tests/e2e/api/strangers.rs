@@ -1,11 +1,8 @@
-//! The HTTP API and programs that nobody here wrote: curl, Python, PHP and schemathesis.
+//! The HTTP API and programs that nobody here wrote: curl, Python and PHP.
 
 use std::{path::Path, process::Stdio};
 
-use gatebus_tests::{
-    Api, Client, Gateway, Journal, Nats, Worker, api::TOKEN, python, within, within_secs,
-};
-use serde_json::json;
+use gatebus_tests::{Api, Client, Gateway, Journal, Nats, Worker, api::TOKEN, python, within};
 use tokio::process::Command;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -97,54 +94,4 @@ async fn the_examples_of_the_readme_work_as_they_stand() {
         "{said}"
     );
     assert!(lines[1..].contains(&"42"), "{said}");
-}
-
-/// Proves that the service keeps what its OpenAPI document says, whatever it is sent: schemathesis
-/// makes requests from the document, right ones and wrong ones, and judges the answers.
-#[tokio::test]
-async fn schemathesis_finds_nothing_wrong() {
-    let nats = Nats::start().await;
-    let gateway = Gateway::start(&nats).await;
-    let journal = Journal::new();
-    let _worker = Worker::start(&nats, &journal).await;
-    let api = Api::start(&nats).await;
-    assert_eq!(
-        api.answer("/v1/all/count").await,
-        json!({"count": 0, "missing": []})
-    );
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = Command::new(python::interpreter());
-    command
-        .args([
-            "-c",
-            "from schemathesis.cli import schemathesis; schemathesis()",
-            "run",
-        ])
-        .arg(format!("{}/openapi.json", api.url()))
-        .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
-        .args(["--checks", "all", "--phases", "examples,coverage,fuzzing"])
-        .args(["--max-examples", "15", "--seed", "1", "--workers", "2"])
-        .args(["--no-color", "--request-timeout", "20"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = within_secs(180, "schemathesis to end", command.output()).await;
-    let output = output.expect("schemathesis starts");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    let cases = said.lines().find(|line| line.contains(" generated, "));
-    let mut numbers = cases.unwrap_or(&said).split_whitespace();
-    let (made, passed) = (numbers.next(), numbers.nth(1));
-    assert_eq!(made, passed, "{said}");
-    assert!(
-        made.and_then(|n| n.parse().ok())
-            .is_some_and(|n: u32| n > 1000),
-        "{said}"
-    );
-    let mut client = Client::connect(&gateway).await;
-    assert_eq!(
-        client.ask("fence").await,
-        "fence",
-        "the gateway has borne it"
-    );
 }
