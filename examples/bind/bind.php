@@ -14,13 +14,15 @@ const ORDERS = [
     'bob' => [['id' => 201, 'what' => 'Bicycle bell', 'step' => 2], ['id' => 202, 'what' => 'Lamp', 'step' => 0]],
 ];
 const STEPS = 4;
+// Pages of one login; one more takes the place of the oldest.
+const MOST_PAGES = 50;
 const FILES = [
     '/' => ['index.html', 'text/html'],
     '/bind.css' => ['bind.css', 'text/css'],
     '/bind.js' => ['bind.js', 'text/javascript'],
 ];
 
-/** Does a command if there is a body, else asks; null where there is no such client, or its session has changed. */
+/** Does a command if there is a body, which may be empty, else asks; null where there is no such client, or its session has changed. */
 function gatebus(string $path, ?array $body = null): ?array
 {
     $token = strtok(file_get_contents(getenv('GATEBUS_BIND_TOKEN_FILE')), " \n");
@@ -39,6 +41,18 @@ function gatebus(string $path, ?array $body = null): ?array
         answer(503, ['error' => 'try again in a moment']);
     }
     return $answer;
+}
+
+/** Ends what these connections are shown. The close codes are the application's own; the page knows them. */
+function end_pages(array $clients, int $code, string $reason): void
+{
+    if ($clients) {
+        $target = ['clients' => $clients];
+        gatebus('batch', ['calls' => [
+            ['target' => $target, 'command' => 'unbind_uid'],
+            ['target' => $target, 'command' => 'close', 'code' => $code, 'reason' => $reason],
+        ]]);
+    }
 }
 
 /** Ends the request. */
@@ -105,7 +119,7 @@ session_start(['name' => 'login-php', 'cookie_httponly' => true, 'cookie_samesit
 
 switch ($_SERVER['REQUEST_METHOD'] . " $path") {
     case 'GET /me':
-        answer(200, ['name' => user()]);
+        answer(200, ['name' => $_SESSION['user'] ?? null]);
 
     case 'POST /login':
         ['name' => $name, 'password' => $password] = given() + ['name' => '', 'password' => ''];
@@ -118,15 +132,9 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
 
     case 'POST /logout':
         // Ends the login, and what its pages are shown.
-        $calls = [];
-        foreach ($_SESSION['clients'] ?? [] as $client) {
-            $calls[] = ['target' => ['client' => $client], 'command' => 'unbind_uid'];
-            $calls[] = ['target' => ['client' => $client], 'command' => 'close', 'code' => 4001, 'reason' => 'logged out'];
-        }
+        $clients = $_SESSION['clients'] ?? [];
         session_destroy();
-        if ($calls) {
-            gatebus('batch', ['calls' => $calls]);
-        }
+        end_pages($clients, 4001, 'logged out');
         answer(204);
 
     case 'POST /bind':
@@ -149,7 +157,9 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
             answer(403, ['error' => 'this is not the connection of your page']);
         }
         gatebus("client/$client/bind_uid", ['uid' => $user]);
-        $_SESSION['clients'] = array_slice([...$_SESSION['clients'], $client], -50);
+        $clients = [...$_SESSION['clients'], $client];
+        end_pages(array_splice($clients, 0, -MOST_PAGES), 4002, 'open in too many pages');
+        $_SESSION['clients'] = $clients;
         $news = ['type' => 'orders', 'user' => $user, 'orders' => orders($user)];
         gatebus("client/$client/send", ['text' => json_encode($news)]);
         answer(204);

@@ -159,6 +159,36 @@ for (const [name, url] of [["Rust", BIND_PAGE_RUST], ["PHP", BIND_PAGE_PHP]]) {
       assert.deepEqual(await second.locator(".what").allTextContents(), ["Bicycle bell", "Lamp"]);
     });
 
+    test("one page too many rests until somebody looks at it again", async () => {
+      const page = await enter(url, "ann");
+      // Fifty newer ones of the same login.
+      await page.evaluate(async () => {
+        const { gateway } = await (await fetch("/config.json")).json();
+        for (let n = 0; n < 50; n += 1) {
+          const socket = new WebSocket(gateway);
+          const said = await new Promise((hear) => (socket.onmessage = ({ data }) => hear(JSON.parse(data))));
+          const body = JSON.stringify({ client_id: said.client_id, secret: said.secret });
+          const headers = { "Content-Type": "application/json" };
+          const { status } = await fetch("/bind", { method: "POST", headers, body });
+          if (status !== 204) throw new Error(`bind ${n}: ${status}`);
+        }
+      });
+      await page.waitForSelector('#state[data-state="resting"]');
+      await page.evaluate(() => window.dispatchEvent(new Event("focus")));
+      await bound(page);
+    });
+
+    // PHP's logins are PHP's own sessions, which end by themselves.
+    test("one login too many ends the oldest", { skip: name === "PHP" && "PHP has its own" }, async () => {
+      const page = await enter(url, "ann");
+      const headers = { "Content-Type": "application/json" };
+      const body = JSON.stringify({ name: "ann", password: PASSWORDS.ann });
+      for (let n = 0; n < 20; n += 1) {
+        assert.equal((await fetch(`${url}/login`, { method: "POST", headers, body })).status, 204);
+      }
+      await page.waitForSelector("#login-form", { state: "visible" });
+    });
+
     test("on a phone nothing is wider than the screen", async () => {
       const page = await open(url, { viewport: { width: 320, height: 640 }, hasTouch: true, isMobile: true });
       const wide = () => document.documentElement.scrollWidth - document.documentElement.clientWidth;

@@ -11,6 +11,7 @@ const STATES = {
   binding: "Telling the shop that it is you…",
   bound: "Live: what happens appears by itself",
   waiting: "Not connected; trying again",
+  resting: "Resting: you have many newer pages. Come back here, and it goes on",
 };
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 20_000;
@@ -60,6 +61,8 @@ async function connect() {
     disconnect();
     // 4001 is the back end's own: this login has ended, here or in another tab.
     if (code === 4001) return leave();
+    // So is 4002: newer pages have taken this one's place. It takes it back when somebody looks.
+    if (code === 4002) return show("resting");
     again(code === 1012 ? advised(reason) : null);
   };
 }
@@ -146,6 +149,7 @@ function card(order) {
 
 async function advance(order, button) {
   button.disabled = true;
+  look();
   at("shop-error").textContent = "";
   try {
     // What comes of it arrives by the connection, as on all other pages.
@@ -205,15 +209,16 @@ at("leave").onclick = async () => {
   }
 };
 
-document.addEventListener("visibilitychange", () => {
+/** Somebody looks at the page, so it is to be live. */
+function look() {
   if (!document.hidden && user && !socket) connect();
-});
+}
+document.addEventListener("visibilitychange", look);
+window.addEventListener("focus", look);
 
 const config = await ask("/config.json");
 const gateway = config.gateway ?? `${location.protocol === "https:" ? "wss" : "ws"}://${location.hostname}:7272`;
 at("backend").textContent = `back end in ${config.backend}`;
-try {
-  enter((await ask("/me")).name);
-} catch {
-  leave();
-}
+const me = await ask("/me");
+if (me.name) enter(me.name);
+else leave();

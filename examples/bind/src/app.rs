@@ -8,7 +8,7 @@ mod orders;
 mod pages;
 mod visit;
 
-use std::sync::Arc;
+use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::Context;
 use axum::{
@@ -37,6 +37,19 @@ struct App {
     orders: Orders,
 }
 
+/// Close codes of the application's own, with their reasons; the page knows them.
+const LOGGED_OUT: (u16, &str) = (4001, "logged out");
+const TOO_MANY_PAGES: (u16, &str) = (4002, "open in too many pages");
+
+impl App {
+    /// Ends what these connections are shown.
+    fn end(&self, clients: &[ClientId], why: (u16, &str)) -> Result<(), worker_sdk::Error> {
+        let clients = self.gateway.clients(clients);
+        clients.unbind_uid()?;
+        clients.close_with(Close::new(why.0, why.1))
+    }
+}
+
 /// Why a request is refused.
 enum Refusal {
     NotLoggedIn,
@@ -58,24 +71,21 @@ async fn login(
     State(app): State<Arc<App>>,
     Json(given): Json<Credentials>,
 ) -> Done<impl IntoResponse> {
-    let cookie = app.logins.enter(&given.name, &given.password);
-    let cookie = cookie.ok_or(Refusal::WrongPassword)?;
+    let entered = app.logins.enter(&given.name, &given.password);
+    let (cookie, ended) = entered.ok_or(Refusal::WrongPassword)?;
+    app.end(&ended, LOGGED_OUT)?;
     Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT))
 }
 
 /// Ends the login, and what its pages are shown.
 async fn logout(State(app): State<Arc<App>>, headers: HeaderMap) -> Done {
-    for client in app.logins.leave(&headers) {
-        let client = app.gateway.client(client);
-        client.unbind_uid()?;
-        client.close_with(Close::new(4001, "logged out"))?;
-    }
+    app.end(&app.logins.leave(&headers), LOGGED_OUT)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Done<Json<serde_json::Value>> {
-    let user = app.logins.user(&headers).ok_or(Refusal::NotLoggedIn)?;
-    Ok(Json(json!({"name": user})))
+/// Who is logged in, if anybody is.
+async fn me(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<serde_json::Value> {
+    Json(json!({"name": app.logins.user(&headers)}))
 }
 
 /// What a page has heard from the worker.
@@ -108,11 +118,12 @@ async fn bind(State(app): State<Arc<App>>, headers: HeaderMap, Json(init): Json<
         taken => taken?,
     };
     client.bind_uid(user).await?;
-    if !app.logins.remember(&headers, init.client_id) {
+    let Some(oldest) = app.logins.remember(&headers, init.client_id) else {
         // logged out meanwhile
         client.unbind_uid()?;
         return Err(Refusal::NotLoggedIn);
-    }
+    };
+    app.end(&oldest, TOO_MANY_PAGES)?;
     client.send(Message::json_of(&app.orders.of(user))?)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -166,6 +177,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let listen = variable("GATEBUS_BIND_PAGE").unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let app = Arc::new(App {

@@ -4,6 +4,8 @@
 
 mod visit;
 
+use std::io::IsTerminal;
+
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 use worker_sdk::{Client, Events, HandlerResult, Message, Worker};
@@ -37,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     Worker::from_env("bind")?.run(Door).await?;
     Ok(())
