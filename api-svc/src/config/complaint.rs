@@ -1,6 +1,6 @@
 //! The complaint about a bad option: one line, by the names of flag and variable, and no password.
-
-use std::error::Error;
+//!
+//! The addresses of NATS may hold one, so clap takes whatever stands there and never quotes it.
 
 use clap::{
     CommandFactory,
@@ -11,31 +11,16 @@ use super::Options;
 
 /// What clap has to say.
 pub(super) fn complaint(error: &clap::Error) -> String {
-    let argument = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(argument)) => argument.as_str(),
-        _ => "",
-    };
-    let text = error.to_string();
-    let mut line = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
-    match error.kind() {
-        // an address may hold a password
-        ErrorKind::ValueValidation if argument.starts_with("--nats ") => {
-            let why = error
-                .source()
-                .map_or_else(String::new, |e| format!(": {e}"));
-            line = format!("invalid value for '{argument}'{why}");
-        }
-        // so may what comes after a space between two addresses
-        ErrorKind::UnknownArgument if argument.contains('@') => {
-            return "an argument that is not known, and not shown because of the @ in it".into();
-        }
-        _ => {}
+    // it may be the second of two addresses, with a space before it
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && argument.contains('@')
+    {
+        return "an argument that is not known, and not shown because of the @ in it".into();
     }
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let mut line = lines.next().unwrap_or_default().replace("error: ", "");
     // whoever set a variable looks for its name, not for the flag's
     let mut command = Options::command();
     command.build();
@@ -44,7 +29,7 @@ pub(super) fn complaint(error: &clap::Error) -> String {
             line = line.replace(&format!("'{arg}'"), &format!("{arg} ({})", env.display()));
         }
     }
-    match text.lines().find_map(|l| l.trim().strip_prefix("tip: ")) {
+    match lines.find_map(|line| line.trim().strip_prefix("tip: ")) {
         Some(tip) => format!("{line}; {tip}"),
         None => line,
     }
