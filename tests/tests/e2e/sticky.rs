@@ -376,16 +376,17 @@ async fn a_busy_worker_keeps_its_client_for_eight_answers_and_none_is_an_attempt
     let gateway = gateway(&nats).option("--shards", "1").start().await;
     let mut worker = Bare::start(&nats).await;
     let mut client = Client::connect(&gateway).await;
-    let connect = next(&mut worker.shared).await;
-    assert_eq!(worker.ack(connect, AckStatus::Done).await.seq, 1);
+    let coming = next(&mut worker.shared).await;
+    assert_eq!(worker.ack(coming, AckStatus::Done).await.seq, 1);
     // less than the bound, and then it has room: it is the same worker
+    client.send("zero").await;
     for _ in 0..BUSY - 1 {
-        let handshake = next(&mut worker.own).await;
-        let batch = worker.ack(handshake, AckStatus::Busy).await;
+        let zero = next(&mut worker.own).await;
+        let batch = worker.ack(zero, AckStatus::Busy).await;
         assert_eq!((batch.seq, batch.attempt), (2, 1));
     }
-    let handshake = next(&mut worker.own).await;
-    worker.ack(handshake, AckStatus::Done).await;
+    let zero = next(&mut worker.own).await;
+    worker.ack(zero, AckStatus::Done).await;
 
     client.send("one").await;
     for _ in 0..BUSY {
