@@ -39,7 +39,8 @@ use crate::{
 ///
 /// Sizes carry units (64KiB), times too (30s). Secrets are files.
 /// SIGTERM or SIGINT drains the gateway, a second one ends it at once, with exit status 1.
-/// `gateway-svc ctl --help` is about looking at gateways, workers and clients, over NATS.
+/// `gateway-svc ctl --help` is about looking at gateways, workers and clients, over NATS;
+/// `gateway-svc smoke --help` about trying a gateway as a client, `gateway-svc healthcheck --help` about asking one whether it is ready.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "gateway-svc", version)]
 pub struct Options {
@@ -364,11 +365,22 @@ pub(crate) fn program_name() -> String {
     )
 }
 
+/// What follows the word that makes the gateway's program another one: `args` are those of the
+/// process, less that word. Help and version are printed; a bad value is one line that names its
+/// option, and exit status 2.
+pub(crate) fn parse_or_exit<T: Parser>(name: &str, args: Vec<OsString>) -> T {
+    let command = || T::command().bin_name(format!("{} {name}", program_name()));
+    read(command(), args).unwrap_or_else(|e| {
+        if !e.use_stderr() {
+            e.exit();
+        }
+        eprintln!("{} {name}: {}", program_name(), complaint_of(command(), &e));
+        std::process::exit(2);
+    })
+}
+
 /// Reads arguments and the process's variables; one that is set to nothing is not set.
-pub(crate) fn read<T: FromArgMatches>(
-    command: clap::Command,
-    args: Vec<OsString>,
-) -> Result<T, clap::Error> {
+fn read<T: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> Result<T, clap::Error> {
     read_unless(command, args, is_empty)
 }
 

@@ -32,10 +32,10 @@ use self::{
     bus::Bus,
     options::{Command, Ctl},
 };
-use crate::config::program_name;
+use crate::config::{parse_or_exit, program_name};
 
 /// The first argument that makes the gateway's program this one.
-const NAME: &str = "ctl";
+pub(crate) const NAME: &str = "ctl";
 /// How often `--watch` draws anew.
 const REDRAW: Duration = Duration::from_secs(1);
 /// From the top left, over what stands there.
@@ -49,19 +49,10 @@ struct Report {
     trouble: Vec<String>,
 }
 
-/// Runs the command if the process was asked for one; the exit status is 0, 1 if somebody did not
-/// answer or nothing was found to act on, 2 for a bad option.
-pub(crate) fn run_if_asked() -> Option<ExitCode> {
-    let mut args = std::env::args_os();
-    let program = args.next()?;
-    if args.next()? != NAME {
-        return None;
-    }
-    Some(run([program].into_iter().chain(args).collect()))
-}
-
-fn run(args: Vec<OsString>) -> ExitCode {
-    let options = Ctl::parse_or_exit(args);
+/// Runs the command; the exit status is 0, 1 if somebody did not answer or nothing was found to act
+/// on, 2 for a bad option.
+pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
+    let options: Ctl = parse_or_exit(NAME, args);
     let nats = match options.nats.check() {
         Ok(nats) => nats,
         Err(e) => {

@@ -28,6 +28,7 @@ use self::{dial::Established, proto::ServerOp, wire::Wire};
 pub(crate) use self::{
     dial::{Dialer, Talk, client_config},
     proto::Message,
+    socket::Socket,
 };
 
 /// How often a quiet link asks whether the server is there. The server's own default is minutes,

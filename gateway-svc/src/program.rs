@@ -21,14 +21,15 @@ use tracing::{error, info};
 use crate::{
     Gateway, Protocols,
     config::{Config, LogFormat, Options, program_name},
-    ctl,
+    ctl, healthcheck, smoke,
 };
 
 /// Runs a gateway that speaks these protocols, from the process's arguments and environment to its
-/// exit status; or, if the first argument is `ctl`, one of the operators' commands. It takes the process over: log, panic hook, SIGTERM and SIGINT, descriptor limit.
+/// exit status; or what the first argument names: `ctl`, `smoke` or `healthcheck`. It takes the
+/// process over: log, panic hook, SIGTERM and SIGINT, descriptor limit.
 #[must_use]
 pub fn run(protocols: Protocols) -> ExitCode {
-    if let Some(status) = ctl::run_if_asked() {
+    if let Some(status) = run_command() {
         return status;
     }
     let options = Options::parse_or_exit(&protocols);
@@ -49,6 +50,19 @@ pub fn run(protocols: Protocols) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs what the first argument names, if it names something.
+fn run_command() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let program = args.next()?;
+    let command = match args.next()?.to_str()? {
+        ctl::NAME => ctl::run,
+        smoke::NAME => smoke::run,
+        healthcheck::NAME => healthcheck::run,
+        _ => return None,
+    };
+    Some(command([program].into_iter().chain(args).collect()))
 }
 
 #[tokio::main(flavor = "current_thread")]

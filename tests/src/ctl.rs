@@ -1,33 +1,12 @@
 //! `gateway-svc ctl`, run to its end or watched.
 
-use std::process::Stdio;
-
-use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{Nats, gateway, log::Log, process::Process, within};
-
-/// What a command wrote, and how it ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its exit status.
-    pub status: i32,
-    /// What it wrote for whoever asked.
-    pub out: String,
-    /// What it complained of.
-    pub err: String,
-}
-
-impl Ended {
-    /// Its output as JSON.
-    ///
-    /// # Panics
-    /// When it is not.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-}
+use crate::{
+    Nats, gateway,
+    log::Log,
+    process::{self, Ended, Process},
+};
 
 /// A command that goes on until it is interrupted.
 #[derive(Debug)]
@@ -51,17 +30,8 @@ fn command(nats: &Nats, arguments: &[&str]) -> Command {
 /// # Panics
 /// When it does not end within the deadline.
 pub async fn ctl(nats: &Nats, arguments: &[&str]) -> Ended {
-    let mut command = command(nats, arguments);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = within(format!("ctl {arguments:?}"), command.output()).await;
-    let output = output.expect("it starts");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ended {
-        status: output.status.code().expect("it was not killed"),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+    let command = command(nats, arguments);
+    process::run_to_end(format!("ctl {arguments:?}"), command).await
 }
 
 /// Starts a command that does not end by itself.

@@ -64,6 +64,12 @@ impl Gateway {
         &self.ports
     }
 
+    /// The admin port.
+    #[must_use]
+    pub fn admin_port(&self) -> u16 {
+        self.admin
+    }
+
     /// Gets a path from the admin port.
     pub async fn admin(&self, path: &str) -> http::Answer {
         self.admin.get(path).await

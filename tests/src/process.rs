@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::{eventually, log::Log, within};
@@ -144,6 +145,45 @@ impl Drop for Process {
         if std::thread::panicking() {
             self.log.show(&self.name);
         }
+    }
+}
+
+/// What a command wrote, and how it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: i32,
+    /// What it wrote for whoever asked.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
+}
+
+impl Ended {
+    /// Its output as JSON.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it does not end within the deadline.
+pub async fn run_to_end(name: impl Into<String>, mut command: Command) -> Ended {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = within(name, command.output()).await;
+    let output = output.expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended {
+        status: output.status.code().expect("it was not killed"),
+        out: text(output.stdout),
+        err: text(output.stderr),
     }
 }
 

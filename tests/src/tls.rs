@@ -15,7 +15,7 @@ use crate::{
     within,
 };
 
-/// A folder with a listener's certificate and key.
+/// A folder with a listener's certificate and key, and their authority.
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
@@ -39,8 +39,16 @@ impl Certificates {
             folder: tempfile::tempdir().expect("a temporary folder"),
             authority: Authority::new(),
         };
+        let authority = certificates.authority.pem();
+        fs::write(certificates.authority_file(), authority).expect("a temporary file");
         certificates.renew();
         certificates
+    }
+
+    /// The file with the authority that a client has to believe.
+    #[must_use]
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
     }
 
     /// The file with the certificate.

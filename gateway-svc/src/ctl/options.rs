@@ -1,12 +1,12 @@
 //! What can be typed after `ctl`.
 
-use std::{ffi::OsString, time::Duration};
+use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use wire::{ClientId, CloseCode, Group, ProcessId, Uid, request::MAX_REASON};
 
 use super::{Report, bus::Bus, census, connections, drain, groups, kick};
-use crate::config::{NatsOptions, complaint_of, program_name, read, time};
+use crate::config::{NatsOptions, time};
 
 /// Shows gateways, workers and clients of a prefix, and lets clients or gateways go.
 ///
@@ -117,21 +117,6 @@ pub(super) struct Kick {
     /// Close reason, at most 123 bytes
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     pub(super) reason: String,
-}
-
-impl Ctl {
-    /// `args`: those of the process, less the word that made it this command. Help and version are
-    /// printed; a bad value is one line that names its option, and exit status 2.
-    pub(super) fn parse_or_exit(args: Vec<OsString>) -> Self {
-        let command = || Self::command().bin_name(format!("{} ctl", program_name()));
-        read(command(), args).unwrap_or_else(|e| {
-            if !e.use_stderr() {
-                e.exit();
-            }
-            eprintln!("{} ctl: {}", program_name(), complaint_of(command(), &e));
-            std::process::exit(2);
-        })
-    }
 }
 
 impl Command {

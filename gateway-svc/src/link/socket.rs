@@ -1,4 +1,4 @@
-//! The socket to a NATS server, with or without TLS.
+//! The socket to a server, with or without TLS.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// The bytes to a NATS server, plain or not.
+/// The bytes to a server, plain or not.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),

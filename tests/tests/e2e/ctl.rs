@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use gatebus_tests::{
     Client, Gateway, Journal, Nats, Worker,
     client::End,
-    ctl::{Ended, ctl, watch},
+    ctl::{ctl, watch},
     eventually,
+    process::Ended,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};

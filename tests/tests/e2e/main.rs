@@ -39,6 +39,7 @@ mod rollout;
 mod segments;
 mod sessions;
 mod several;
+mod smoke;
 mod sticky;
 mod tls;
 mod town;
