@@ -10,7 +10,7 @@ mod tests;
 use std::{
     ffi::{OsStr, OsString},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -89,6 +89,14 @@ pub struct Options {
     /// PEM file with the authority that signed the NATS servers' certificates; implies TLS
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE")]
     nats_ca_file: Option<PathBuf>,
+
+    /// PEM file with the certificate to show to NATS servers that ask for one; implies TLS
+    #[arg(long, env = "NATS_CERT_FILE", value_name = "FILE")]
+    nats_cert_file: Option<PathBuf>,
+
+    /// PEM file with that certificate's key
+    #[arg(long, env = "NATS_KEY_FILE", value_name = "FILE")]
+    nats_key_file: Option<PathBuf>,
 
     /// First tokens of every subject; one prefix is one tenant
     #[arg(long, env = "GATEBUS_PREFIX", default_value = "gatebus")]
@@ -289,25 +297,41 @@ impl Options {
             return Err("--nats-user, --nats-token-file, --nats-nkey-file and --nats-creds-file (NATS_…) exclude each other".into());
         }
         builder = match (&self.nats_user, &self.nats_password_file) {
-            (Some(user), Some(file)) => builder.user(
-                user,
-                secret("--nats-password-file (NATS_PASSWORD_FILE)", file)?,
-            ),
+            (Some(user), Some(file)) => checked(
+                "--nats-password-file (NATS_PASSWORD_FILE)",
+                builder.user_file(user, file),
+            )?,
             (None, None) => builder,
             _ => {
                 return Err("--nats-user (NATS_USER) and --nats-password-file (NATS_PASSWORD_FILE) go together".into());
             }
         };
         if let Some(file) = &self.nats_token_file {
-            builder = builder.token(secret("--nats-token-file (NATS_TOKEN_FILE)", file)?);
+            builder = checked(
+                "--nats-token-file (NATS_TOKEN_FILE)",
+                builder.token_file(file),
+            )?;
         }
         if let Some(file) = &self.nats_nkey_file {
-            builder = builder.nkey(secret("--nats-nkey-file (NATS_NKEY_FILE)", file)?);
+            builder = checked("--nats-nkey-file (NATS_NKEY_FILE)", builder.nkey_file(file))?;
         }
         if let Some(file) = &self.nats_creds_file {
-            builder = builder.creds(secret("--nats-creds-file (NATS_CREDS_FILE)", file)?);
+            builder = checked(
+                "--nats-creds-file (NATS_CREDS_FILE)",
+                builder.creds_file(file),
+            )?;
         }
-        Ok(builder)
+        match (&self.nats_cert_file, &self.nats_key_file) {
+            (Some(cert), Some(key)) => checked(
+                "--nats-cert-file (NATS_CERT_FILE), --nats-key-file (NATS_KEY_FILE)",
+                builder.client_certificate(cert, key),
+            ),
+            (None, None) => Ok(builder),
+            _ => Err(
+                "--nats-cert-file (NATS_CERT_FILE) and --nats-key-file (NATS_KEY_FILE) go together"
+                    .into(),
+            ),
+        }
     }
 }
 
@@ -316,15 +340,6 @@ fn told(error: &worker_sdk::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
-    }
-}
-
-fn secret(option: &str, file: &Path) -> Result<String, String> {
-    let text =
-        std::fs::read_to_string(file).map_err(|e| format!("{option} {}: {e}", file.display()))?;
-    match text.trim() {
-        "" => Err(format!("{option} {}: the file is empty", file.display())),
-        text => Ok(text.to_owned()),
     }
 }
 

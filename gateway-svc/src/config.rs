@@ -13,7 +13,6 @@ use std::{
     ffi::{OsStr, OsString},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,7 +20,6 @@ use clap::{
     Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable, error::ErrorKind,
 };
 use ipnet::IpNet;
-use rustls::ClientConfig;
 use wire::{Advice, Prefix};
 
 use self::complaint::complaint;
@@ -33,6 +31,7 @@ use crate::{
     Protocols,
     listen::{Listen, ListenUrl},
     nats_auth::{Credentials, ServerUrl},
+    tls::ClientTls,
 };
 
 /// Holds clients' connections and takes them to workers over NATS.
@@ -187,8 +186,8 @@ pub struct Config {
     pub protocols: Protocols,
     pub nats: Vec<ServerUrl>,
     pub credentials: Credentials,
-    /// How NATS servers prove who they are; `None` where neither a file nor an address asks for it.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// How both sides prove themselves to NATS; `None` where neither a file nor an address asks for it.
+    pub(crate) tls: Option<ClientTls>,
     pub prefix: Prefix,
     pub shards: u16,
     pub admin: SocketAddr,

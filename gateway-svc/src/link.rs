@@ -24,11 +24,15 @@ use std::{
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
-use self::{dial::Established, proto::ServerOp, wire::Wire};
 pub(crate) use self::{
-    dial::{Dialer, Talk, client_config},
+    dial::{Dialer, Talk},
     proto::Message,
     socket::Socket,
+};
+use self::{
+    dial::{Established, Trouble},
+    proto::ServerOp,
+    wire::Wire,
 };
 
 /// How often a quiet link asks whether the server is there. The server's own default is minutes,
@@ -281,7 +285,7 @@ impl Link {
                 self.young = 0;
             }
             let why = up.complaint.as_deref().unwrap_or(why);
-            if self.young == 0 || self.dialer.talk.may_speak() {
+            if self.young == 0 || self.dialer.talk.may_speak(Trouble::Away) {
                 warn!(server = %up.server, why, "lost the connection to NATS");
             }
             self.young = self.young.saturating_add(1);

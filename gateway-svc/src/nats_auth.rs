@@ -1,13 +1,12 @@
 //! Who the gateway is for NATS: server addresses and credentials.
 //!
-//! Secrets are read once, when the process starts, so that a missing file is found before a port
-//! is opened.
+//! Secrets are read when the process starts, so that a missing file is found before a port is
+//! opened, and again for every connection, so that one that was rotated counts from then on.
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
 };
 
 use data_encoding::BASE64URL_NOPAD;
@@ -85,31 +84,29 @@ impl fmt::Debug for ServerUrl {
     }
 }
 
-/// How the gateway proves who it is. Never shown.
-#[derive(Clone)]
+/// How the gateway proves who it is: the files that hold it, which are read for each connection.
+#[derive(Debug, Clone)]
 pub enum Credentials {
-    /// Not at all, or with what stands in the URL.
+    /// Not at all, or with what stands in the URL, or by its certificate.
     None,
-    /// A user and a password.
-    Password(String, String),
-    /// A token.
-    Token(String),
-    /// An nkey, which signs the server's nonce.
-    Nkey(Arc<KeyPair>),
-    /// A user's JWT, and the nkey that signs the server's nonce.
-    Jwt(String, Arc<KeyPair>),
+    /// A user, and a file with the password.
+    Password(String, PathBuf),
+    /// A file with a token.
+    Token(PathBuf),
+    /// A file with the seed of an nkey, which signs the server's nonce.
+    Nkey(PathBuf),
+    /// A file with a user's JWT, and the nkey that signs the server's nonce.
+    Creds(PathBuf),
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Password(..) => "Password",
-            Self::Token(_) => "Token",
-            Self::Nkey(_) => "Nkey",
-            Self::Jwt(..) => "Jwt",
-        })
-    }
+/// Why there is nothing to prove oneself with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unproven {
+    /// A file that is named by its option.
+    #[error("{0}")]
+    File(String),
+    #[error("cannot sign the server's nonce: {0}")]
+    Sign(#[from] nkeys::error::Error),
 }
 
 fn secret(option: &str, file: &Path) -> Result<String, String> {
@@ -120,9 +117,8 @@ fn secret(option: &str, file: &Path) -> Result<String, String> {
     }
 }
 
-fn key(option: &str, file: &Path, seed: &str) -> Result<Arc<KeyPair>, String> {
+fn key(option: &str, file: &Path, seed: &str) -> Result<KeyPair, String> {
     KeyPair::from_seed(seed)
-        .map(Arc::new)
         .map_err(|e| format!("{option} {}: not an nkey seed: {e}", file.display()))
 }
 
@@ -133,9 +129,18 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|l| !l.is_empty())
 }
 
+/// What stands in the files.
+enum Secret<'a> {
+    None,
+    Password(&'a str, String),
+    Token(String),
+    Nkey(KeyPair),
+    Jwt(String, KeyPair),
+}
+
 impl Credentials {
-    /// Reads the files of the options that were given; more than one way is an error.
-    pub(crate) fn read(
+    /// Those of the options that were given; more than one way is an error.
+    pub(crate) fn named(
         user: Option<String>,
         password: Option<PathBuf>,
         token: Option<PathBuf>,
@@ -157,33 +162,47 @@ impl Credentials {
         if let Some(user) = user {
             let file = password
                 .ok_or("--nats-user (NATS_USER) needs --nats-password-file (NATS_PASSWORD_FILE)")?;
-            return Ok(Self::Password(
-                user,
-                secret("--nats-password-file (NATS_PASSWORD_FILE)", &file)?,
-            ));
+            return Ok(Self::Password(user, file));
         }
-        if let Some(file) = token {
-            return Ok(Self::Token(secret(
-                "--nats-token-file (NATS_TOKEN_FILE)",
-                &file,
-            )?));
-        }
-        if let Some(file) = nkey {
-            let option = "--nats-nkey-file (NATS_NKEY_FILE)";
-            return Ok(Self::Nkey(key(option, &file, &secret(option, &file)?)?));
-        }
-        if let Some(file) = creds {
-            let option = "--nats-creds-file (NATS_CREDS_FILE)";
-            let text = secret(option, &file)?;
-            let (Some(jwt), Some(seed)) = (block(&text, "JWT"), block(&text, "SEED")) else {
-                return Err(format!(
-                    "{option} {}: a JWT block and a SEED block are needed",
-                    file.display()
-                ));
-            };
-            return Ok(Self::Jwt(jwt.to_owned(), key(option, &file, seed)?));
-        }
-        Ok(Self::None)
+        let ways = [
+            token.map(Self::Token),
+            nkey.map(Self::Nkey),
+            creds.map(Self::Creds),
+        ];
+        Ok(ways.into_iter().flatten().next().unwrap_or(Self::None))
+    }
+
+    /// Whether the files hold what they should; an error is one line that names option and file.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> Result<Secret<'_>, String> {
+        Ok(match self {
+            Self::None => Secret::None,
+            Self::Password(user, file) => {
+                let option = "--nats-password-file (NATS_PASSWORD_FILE)";
+                Secret::Password(user, secret(option, file)?)
+            }
+            Self::Token(file) => {
+                Secret::Token(secret("--nats-token-file (NATS_TOKEN_FILE)", file)?)
+            }
+            Self::Nkey(file) => {
+                let option = "--nats-nkey-file (NATS_NKEY_FILE)";
+                Secret::Nkey(key(option, file, &secret(option, file)?)?)
+            }
+            Self::Creds(file) => {
+                let option = "--nats-creds-file (NATS_CREDS_FILE)";
+                let text = secret(option, file)?;
+                let (Some(jwt), Some(seed)) = (block(&text, "JWT"), block(&text, "SEED")) else {
+                    return Err(format!(
+                        "{option} {}: a JWT block and a SEED block are needed",
+                        file.display()
+                    ));
+                };
+                Secret::Jwt(jwt.to_owned(), key(option, file, seed)?)
+            }
+        })
     }
 
     /// The CONNECT message for a server that sent this nonce, as JSON.
@@ -193,7 +212,8 @@ impl Credentials {
         nonce: Option<&str>,
         tls: bool,
         name: &str,
-    ) -> Result<Vec<u8>, nkeys::error::Error> {
+    ) -> Result<Vec<u8>, Unproven> {
+        let secret = self.read().map_err(Unproven::File)?;
         let sign = |key: &KeyPair| {
             let sign = |nonce: &str| {
                 key.sign(nonce.as_bytes())
@@ -212,23 +232,23 @@ impl Credentials {
             headers: true,
             ..Connect::default()
         };
-        match self {
+        match &secret {
             // a URL with a user and no password carries a token
-            Self::None if url.password.is_none() => connect.auth_token = url.user.as_deref(),
-            Self::None => {
+            Secret::None if url.password.is_none() => connect.auth_token = url.user.as_deref(),
+            Secret::None => {
                 connect.user = url.user.as_deref();
                 connect.pass = url.password.as_deref();
             }
-            Self::Password(user, password) => {
+            Secret::Password(user, password) => {
                 connect.user = Some(user);
                 connect.pass = Some(password);
             }
-            Self::Token(token) => connect.auth_token = Some(token),
-            Self::Nkey(key) => {
+            Secret::Token(token) => connect.auth_token = Some(token),
+            Secret::Nkey(key) => {
                 connect.nkey = Some(key.public_key());
                 connect.sig = sign(key)?;
             }
-            Self::Jwt(jwt, key) => {
+            Secret::Jwt(jwt, key) => {
                 connect.jwt = Some(jwt);
                 connect.sig = sign(key)?;
             }
@@ -330,7 +350,7 @@ mod tests {
     #[test]
     fn two_ways_to_prove_oneself_are_one_too_many() {
         let file = Some(PathBuf::from("x"));
-        let error = Credentials::read(None, None, file.clone(), file, None).unwrap_err();
+        let error = Credentials::named(None, None, file.clone(), file, None).unwrap_err();
         assert!(error.contains("exclude each other"), "{error}");
     }
 }

@@ -5,7 +5,7 @@
 
 mod visit;
 
-use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use rustls::ClientConfig;
@@ -14,7 +14,7 @@ use url::Url;
 use self::visit::{Answer, Host, Talk, Visit};
 use crate::{
     config::{parse_or_exit, program_name, time},
-    link::client_config,
+    tls::ClientTls,
 };
 
 /// The first argument that makes the gateway's program this one.
@@ -87,15 +87,16 @@ fn address(text: &str) -> Result<Address, String> {
 
 impl Smoke {
     fn tls(&self) -> Result<Option<Arc<ClientConfig>>, String> {
-        let config = match (&self.ca, self.url.tls) {
+        match (&self.ca, self.url.tls) {
             (Some(_), false) => return Err("--ca is of use with wss:// only".into()),
             (None, false) => return Ok(None),
-            (Some(file), true) => fs::read(file)
-                .and_then(|pem| client_config(Some(&pem)))
-                .map_err(|e| format!("--ca {}: {e}", file.display())),
-            (None, true) => client_config(None).map_err(|e| format!("--url: no TLS: {e}")),
-        }?;
-        let mut config = Arc::unwrap_or_clone(config);
+            (_, true) => {}
+        }
+        let files = ClientTls {
+            ca: self.ca.clone(),
+            own: None,
+        };
+        let mut config = files.config().map_err(|e| format!("--ca: {e}"))?;
         // a proxy would choose HTTP/2, on which the handshake is another one
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Some(Arc::new(config)))

@@ -1,6 +1,8 @@
-//! TLS for clients: certificates, which are read again when their files change, and sessions.
+//! TLS: for clients, certificates that are read again when their files change, and sessions; and as
+//! a client of others, above all of NATS.
 
 mod certificate;
+mod client;
 mod expiry;
 mod session;
 
@@ -15,6 +17,7 @@ use rustls::{
 
 pub(crate) use self::{
     certificate::{Certificate, watch},
+    client::ClientTls,
     session::Session,
 };
 pub use certificate::CertificateFiles;

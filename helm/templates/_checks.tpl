@@ -23,13 +23,16 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- $wrong = append $wrong (printf "%s: nats.auth.method is %s: name the Secret with it in nats.auth.existingSecret" .where $auth.method) -}}
 {{- end -}}
 {{- if and (eq $auth.method "none") $auth.existingSecret -}}
-{{- $wrong = append $wrong (printf "%s: nats.auth.existingSecret is set: say in nats.auth.method what the Secret holds: password, token, nkey or creds" .where) -}}
+{{- $wrong = append $wrong (printf "%s: nats.auth.existingSecret is set: say in nats.auth.method what the Secret holds: password, token, nkey, creds or tls" .where) -}}
 {{- end -}}
 {{- if and (eq $auth.method "password") (not $auth.user) -}}
 {{- $wrong = append $wrong (printf "%s: nats.auth.method is password: name the user in nats.auth.user" .where) -}}
 {{- end -}}
 {{- if and (ne $auth.method "password") $auth.user -}}
 {{- $wrong = append $wrong (printf "%s: nats.auth.user belongs to nats.auth.method=password, and that is %s" .where $auth.method) -}}
+{{- end -}}
+{{- if and (eq $auth.method "tls") $auth.key -}}
+{{- $wrong = append $wrong (printf "%s: nats.auth.key is %s: with nats.auth.method=tls the Secret's keys are tls.crt and tls.key; leave it out" .where $auth.key) -}}
 {{- end -}}
 
 {{- if lt (int64 .grace) (int64 .leastGrace) -}}

@@ -41,15 +41,23 @@ What runs. A component is a map that everything else is rendered from:
 {{- $mounts := list -}}
 {{- $method := $nats.auth.method -}}
 {{- if ne $method "none" -}}
+{{- $place := "/etc/gatebus/nats-auth" -}}
+{{- $secret := dict "secretName" $nats.auth.existingSecret "defaultMode" 288 -}}
+{{- if eq $method "tls" -}}
+{{- $_ := set $env "NATS_CERT_FILE" (printf "%s/tls.crt" $place) -}}
+{{- $_ := set $env "NATS_KEY_FILE" (printf "%s/tls.key" $place) -}}
+{{- $_ := set $secret "items" (list (dict "key" "tls.crt" "path" "tls.crt") (dict "key" "tls.key" "path" "tls.key")) -}}
+{{- else -}}
 {{- $variable := get (dict "password" "NATS_PASSWORD_FILE" "token" "NATS_TOKEN_FILE" "nkey" "NATS_NKEY_FILE" "creds" "NATS_CREDS_FILE") $method -}}
 {{- $key := default (get (dict "nkey" "nkey.seed" "creds" "nats.creds") $method | default $method) $nats.auth.key -}}
-{{- $_ := set $env $variable "/etc/gatebus/nats-auth/secret" -}}
+{{- $_ := set $env $variable (printf "%s/secret" $place) -}}
+{{- $_ := set $secret "items" (list (dict "key" $key "path" "secret")) -}}
+{{- end -}}
 {{- if eq $method "password" -}}
 {{- $_ := set $env "NATS_USER" $nats.auth.user -}}
 {{- end -}}
-{{- $secret := dict "secretName" $nats.auth.existingSecret "defaultMode" 288 "items" (list (dict "key" $key "path" "secret")) -}}
 {{- $volumes = append $volumes (dict "name" "nats-auth" "secret" $secret) -}}
-{{- $mounts = append $mounts (dict "name" "nats-auth" "mountPath" "/etc/gatebus/nats-auth" "readOnly" true) -}}
+{{- $mounts = append $mounts (dict "name" "nats-auth" "mountPath" $place "readOnly" true) -}}
 {{- end -}}
 {{- if $nats.ca.existingSecret -}}
 {{- $_ := set $env "NATS_CA_FILE" "/etc/gatebus/nats-ca/ca.crt" -}}

@@ -24,7 +24,7 @@ def is_custom(o):
 
 
 def test_the_examples_that_are_promised_are_there():
-    promised = "minimal production surge traefik alb gke gateway-api keda tls creds multi-tenant".split()
+    promised = "minimal production surge traefik alb gke gateway-api keda tls creds mutual-tls multi-tenant".split()
     assert sorted(promised) == EXAMPLES
 
 

@@ -167,6 +167,19 @@ def test_each_way_to_prove_oneself_is_a_file_of_a_secret(method):
         assert variables(d).get("NATS_USER") == auth.get("user")
 
 
+def test_a_client_certificate_is_a_secret_of_the_usual_type():
+    auth = {"method": "tls", "existingSecret": "own"}
+    for d in every(with_nats(merged(API, WORKER, {"nats": {"auth": auth}})), "Deployment"):
+        assert variables(d)["NATS_CERT_FILE"] == "/etc/gatebus/nats-auth/tls.crt"
+        assert variables(d)["NATS_KEY_FILE"] == "/etc/gatebus/nats-auth/tls.key"
+        [volume] = [v for v in pod(d)["volumes"] if v["name"] == "nats-auth"]
+        assert volume["secret"]["secretName"] == "own"
+        assert volume["secret"]["items"] == [{"key": k, "path": k} for k in ("tls.crt", "tls.key")]
+        [at] = [m for m in container(d)["volumeMounts"] if m["name"] == "nats-auth"]
+        assert at == {"name": "nats-auth", "mountPath": "/etc/gatebus/nats-auth", "readOnly": True}
+        assert not {v for v, _ in METHODS.values()} & set(variables(d))
+
+
 def test_the_authority_of_nats_is_a_file():
     d = gateway({"nats": {"url": "tls://n:4222", "ca": {"existingSecret": "authority", "key": "root.pem"}}})
     assert variables(d)["NATS_CA_FILE"] == "/etc/gatebus/nats-ca/ca.crt"

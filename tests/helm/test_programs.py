@@ -54,7 +54,8 @@ def test_every_variable_is_one_that_the_program_knows(example):
 def test_every_option_of_the_gateway_can_be_said_in_values():
     values = merged(EVERYTHING, {"gateway": {"trustedProxies": ["10.0.0.0/8"], "ping": {"data": "ping"}}})
     said = set(variables(find(render(values), "Deployment", "gatebus-gateway")))
-    files = {"NATS_USER", "NATS_PASSWORD_FILE", "NATS_TOKEN_FILE", "NATS_NKEY_FILE", "NATS_CREDS_FILE", "NATS_CA_FILE"}
+    files = {"NATS_USER", "NATS_PASSWORD_FILE", "NATS_TOKEN_FILE", "NATS_NKEY_FILE", "NATS_CREDS_FILE",
+             "NATS_CA_FILE", "NATS_CERT_FILE", "NATS_KEY_FILE"}
     assert known_variables("gateway") - said - files == set()
 
 

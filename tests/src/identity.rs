@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use nkeys::KeyPair;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as CertificateKey,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair as CertificateKey, SerialNumber,
 };
 use serde_json::{Value, json};
 
 /// Somebody who vouches for servers.
 pub struct Authority(CertifiedIssuer<'static, CertificateKey>);
 
-/// A server's certificate and its key, in PEM.
+/// A certificate and its key, in PEM.
 #[derive(Debug)]
 pub struct Certificate {
     /// The certificate.
@@ -68,7 +68,23 @@ impl Authority {
     #[must_use]
     pub fn certify(&self) -> Certificate {
         let names = ["127.0.0.1".to_owned(), "::1".to_owned()];
-        let mut params = CertificateParams::new(names).expect("plain names");
+        self.sign(CertificateParams::new(names).expect("plain names"))
+    }
+
+    /// A new certificate for a client of this name.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    #[must_use]
+    pub fn certify_client(&self, name: &str) -> Certificate {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Certificate {
         params.serial_number = Some(SerialNumber::from_slice(&rand::random::<[u8; 8]>()));
         let key = CertificateKey::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
@@ -80,37 +96,49 @@ impl Authority {
     }
 }
 
-/// A server's certificate, and the authority that vouches for it.
+/// A server's certificate, and the authority that vouches for it and for clients.
 #[derive(Debug)]
 pub struct Tls {
-    authority: String,
-    certificate: String,
-    key: String,
+    authority: Authority,
+    own: Certificate,
+    clients: Clients,
 }
 
-impl Default for Tls {
-    fn default() -> Self {
-        Self::new()
-    }
+/// How a server that speaks TLS looks at its clients.
+#[derive(Debug, Clone, Default)]
+pub enum Clients {
+    /// Not at all.
+    #[default]
+    Any,
+    /// They must have a certificate of the authority.
+    Verified,
+    /// Likewise, and it says which of these users they are, by their common names.
+    Mapped(Vec<String>),
 }
 
 impl Tls {
     /// A new authority, and a certificate of it for this host.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(clients: Clients) -> Self {
         let authority = Authority::new();
         let own = authority.certify();
         Self {
-            authority: authority.pem(),
-            certificate: own.certificate,
-            key: own.key,
+            authority,
+            own,
+            clients,
         }
     }
 
     /// Where the authority's certificate stands.
     #[must_use]
-    pub fn authority(folder: &Path) -> PathBuf {
+    pub fn authority_file(folder: &Path) -> PathBuf {
         folder.join("ca.pem")
+    }
+
+    /// A new certificate for a client of this name.
+    #[must_use]
+    pub fn certify_client(&self, name: &str) -> Certificate {
+        self.authority.certify_client(name)
     }
 
     /// Writes the files, and returns the server's lines that name them.
@@ -120,14 +148,31 @@ impl Tls {
     #[must_use]
     pub fn configuration(&self, folder: &Path) -> String {
         let (certificate, key) = (folder.join("server.pem"), folder.join("server.key"));
+        let authority = Self::authority_file(folder);
         for (file, text) in [
-            (&Self::authority(folder), &self.authority),
-            (&certificate, &self.certificate),
-            (&key, &self.key),
+            (&authority, &self.authority.pem()),
+            (&certificate, &self.own.certificate),
+            (&key, &self.own.key),
         ] {
             std::fs::write(file, text).expect("a temporary file");
         }
-        format!("tls {{ cert_file: {certificate:?}, key_file: {key:?} }}")
+        let (look, users) = match &self.clients {
+            Clients::Any => ("", String::new()),
+            Clients::Verified => ("verify: true", String::new()),
+            Clients::Mapped(names) => {
+                let users = names
+                    .iter()
+                    .map(|name| format!("{{ user: \"CN={name}\" }}"));
+                let users = users.collect::<Vec<_>>().join(", ");
+                (
+                    "verify_and_map: true",
+                    format!("authorization {{ users: [ {users} ] }}"),
+                )
+            }
+        };
+        format!(
+            "tls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {authority:?}, {look} }}\n{users}"
+        )
     }
 }
 

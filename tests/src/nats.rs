@@ -9,7 +9,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{eventually, http, identity::Tls, port, process, process::Process, within};
+use crate::{
+    eventually, http,
+    identity::{Clients, Tls},
+    port, process,
+    process::Process,
+    within,
+};
 
 /// How the server lets clients in.
 #[derive(Debug, Default)]
@@ -25,6 +31,15 @@ enum Access {
     Roles,
     /// By TLS, with a certificate of an authority of its own.
     Tls(Box<Tls>),
+}
+
+/// Where a client's certificate and its key stand.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// The password of every role.
@@ -66,7 +81,12 @@ impl Nats {
 
     /// Starts a server that speaks TLS only.
     pub async fn start_tls() -> Self {
-        Self::new(Access::Tls(Box::default()), "").await
+        Self::start_tls_for(Clients::Any).await
+    }
+
+    /// Starts a server that speaks TLS only, and looks so at its clients.
+    pub async fn start_tls_for(clients: Clients) -> Self {
+        Self::new(Access::Tls(Box::new(Tls::new(clients))), "").await
     }
 
     async fn new(access: Access, cluster: &str) -> Self {
@@ -211,9 +231,28 @@ impl Nats {
     #[must_use]
     pub fn authority(&self) -> Option<PathBuf> {
         match &self.access {
-            Access::Tls(_) => Some(Tls::authority(self.folder.path())),
+            Access::Tls(_) => Some(Tls::authority_file(self.folder.path())),
             _ => None,
         }
+    }
+
+    /// Writes a certificate for a client of this name, and its key, in the place of earlier ones.
+    ///
+    /// # Panics
+    /// When the server does not speak TLS.
+    #[must_use]
+    pub fn certify_client(&self, name: &str) -> CertificateFiles {
+        let Access::Tls(tls) = &self.access else {
+            panic!("the server does not speak TLS");
+        };
+        let files = CertificateFiles {
+            cert: self.folder.path().join("client.pem"),
+            key: self.folder.path().join("client.key"),
+        };
+        let new = tls.certify_client(name);
+        std::fs::write(&files.cert, new.certificate).expect("a temporary file");
+        std::fs::write(&files.key, new.key).expect("a temporary file");
+        files
     }
 
     /// The environment of a gateway or worker of this test.
@@ -263,6 +302,18 @@ impl Nats {
     /// When it does not run.
     pub async fn kill(&mut self) {
         self.process.take().expect("the server runs").kill().await;
+    }
+
+    /// Lets others in from the next start on, as these lines say.
+    pub fn guard_anew(&mut self, lines: &str) {
+        self.access = Access::Guarded(lines.to_owned());
+        self.configure("");
+    }
+
+    /// Has another authority from the next start on, which vouches for server and clients.
+    pub fn renew_authority(&mut self, clients: Clients) {
+        self.access = Access::Tls(Box::new(Tls::new(clients)));
+        self.configure("");
     }
 
     /// Starts it again on the same port, after [`stop`](Self::stop) or [`kill`](Self::kill).

@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
 
 use crate::{
-    Error, ErrorKind, error,
-    settings::{Credentials, Settings},
+    Error, ErrorKind,
+    credentials::{ClientCertificate, Credentials, prover},
+    error,
+    settings::Settings,
     weather::Weather,
 };
 
@@ -54,7 +56,13 @@ pub(crate) async fn connect(settings: &Settings, weather: &Arc<Weather>) -> Resu
 }
 
 async fn attempt(settings: &Settings, weather: Arc<Weather>) -> Result<Client, Error> {
-    let mut options = ConnectOptions::new()
+    // What async-nats would take for a refusal.
+    settings.credentials.check()?;
+    let mut options = match &settings.credentials {
+        Credentials::None => ConnectOptions::new(),
+        credentials => ConnectOptions::with_auth_callback(prover(credentials.clone())),
+    };
+    options = options
         .name(&settings.name)
         .ping_interval(PING_INTERVAL)
         // What waits should wait in the outbox, which is bounded in bytes; this is in messages.
@@ -66,20 +74,13 @@ async fn attempt(settings: &Settings, weather: Arc<Weather>) -> Result<Client, E
             weather.observe(&event);
             std::future::ready(())
         });
-    options = match &settings.credentials {
-        Credentials::None => options,
-        Credentials::User { name, password } => {
-            options.user_and_password(name.clone(), password.clone())
-        }
-        Credentials::Token(token) => options.token(token.clone()),
-        Credentials::Nkey(seed) => options.nkey(seed.clone()),
-        // async-nats wants the newline at the end, which we and many an editor take away.
-        Credentials::Creds(creds) => options.credentials(&format!("{creds}\n")).map_err(|e| {
-            Error::new(ErrorKind::Config, "the creds are not what NATS writes").with(e)
-        })?,
-    };
     if let Some(ca) = &settings.ca_file {
         options = options.add_root_certificates(ca.clone());
+    }
+    if let Some(ClientCertificate { cert, key }) = &settings.certificate {
+        options = options
+            .add_client_certificate(cert.clone(), key.clone())
+            .require_tls(true);
     }
     let servers: Vec<ServerAddr> = settings.servers.iter().map(|s| s.0.clone()).collect();
     // Boxed: it is many kilobytes, and needed once.

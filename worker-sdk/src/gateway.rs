@@ -13,8 +13,9 @@ use wire::{ClientId, Group, Uid, WorkerId};
 
 use crate::{
     Error, Target,
+    credentials::Credentials,
     link::Link,
-    settings::{Credentials, Settings, process_var},
+    settings::{Settings, process_var},
     target::Whom,
 };
 
@@ -45,7 +46,8 @@ pub struct Gateway {
 impl Gateway {
     /// Connects as the environment says: `NATS_URL` (comma-separated; default
     /// `nats://127.0.0.1:4222`), `NATS_USER` with `NATS_PASSWORD_FILE`, `NATS_TOKEN_FILE`,
-    /// `NATS_NKEY_FILE`, `NATS_CREDS_FILE`, `NATS_CA_FILE`, `GATEBUS_PREFIX`.
+    /// `NATS_NKEY_FILE`, `NATS_CREDS_FILE`, `NATS_CA_FILE`, `NATS_CERT_FILE` with `NATS_KEY_FILE`,
+    /// `GATEBUS_PREFIX`. The files are read at each connect.
     ///
     /// While NATS is not there it tries on, and says so once in the log; wrong credentials are an
     /// error at once. See [`GatewayBuilder::connect_timeout`] for another way.
@@ -165,43 +167,63 @@ macro_rules! connection_settings {
         /// Connects as this user.
         #[must_use]
         pub fn user(self, name: impl Into<String>, password: impl Into<String>) -> Self {
-            self.set(|settings| {
-                settings.credentials = Credentials::User {
-                    name: name.into(),
-                    password: password.into(),
-                };
-                Ok(())
-            })
+            let (name, password) = (name.into(), password.into().into());
+            self.set(|settings| settings.credentials(Credentials::User { name, password }))
+        }
+
+        /// Connects as this user, with the password that stands in the file. It is read at each
+        /// connect, as all files of credentials are, so one that was rotated counts from the next
+        /// connection on.
+        #[must_use]
+        pub fn user_file(self, name: impl Into<String>, password: impl Into<PathBuf>) -> Self {
+            let (name, password) = (name.into(), password.into().into());
+            self.set(|settings| settings.credentials(Credentials::User { name, password }))
         }
 
         /// Connects with this token.
         #[must_use]
         pub fn token(self, token: impl Into<String>) -> Self {
-            self.set(|settings| {
-                settings.credentials = Credentials::Token(token.into());
-                Ok(())
-            })
+            self.set(|settings| settings.credentials(Credentials::Token(token.into().into())))
+        }
+
+        /// Connects with the token in this file.
+        #[must_use]
+        pub fn token_file(self, path: impl Into<PathBuf>) -> Self {
+            self.set(|settings| settings.credentials(Credentials::Token(path.into().into())))
         }
 
         /// Connects with the nkey that belongs to this seed.
         #[must_use]
         pub fn nkey(self, seed: impl Into<String>) -> Self {
-            self.set(|settings| {
-                settings.credentials = Credentials::Nkey(seed.into());
-                Ok(())
-            })
+            self.set(|settings| settings.credentials(Credentials::Nkey(seed.into().into())))
+        }
+
+        /// Connects with the nkey whose seed stands in this file.
+        #[must_use]
+        pub fn nkey_file(self, path: impl Into<PathBuf>) -> Self {
+            self.set(|settings| settings.credentials(Credentials::Nkey(path.into().into())))
         }
 
         /// Connects with the text of a creds file.
         #[must_use]
         pub fn creds(self, creds: impl Into<String>) -> Self {
-            self.set(|settings| {
-                settings.credentials = Credentials::Creds(creds.into());
-                Ok(())
-            })
+            self.set(|settings| settings.credentials(Credentials::Creds(creds.into().into())))
         }
 
-        /// Trusts the certificates in this PEM file, for TLS.
+        /// Connects with this creds file.
+        #[must_use]
+        pub fn creds_file(self, path: impl Into<PathBuf>) -> Self {
+            self.set(|settings| settings.credentials(Credentials::Creds(path.into().into())))
+        }
+
+        /// Shows this certificate to a server that asks for one, from PEM files that are read at each
+        /// connect. Implies TLS.
+        #[must_use]
+        pub fn client_certificate(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+            self.set(|settings| settings.certificate(cert.into(), key.into()))
+        }
+
+        /// Trusts the certificates in this PEM file, for TLS; read at each connect.
         #[must_use]
         pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
             self.set(|settings| settings.ca_file(path.into()))

@@ -172,6 +172,7 @@ mod close;
 mod confirm;
 mod connect;
 mod context;
+mod credentials;
 mod desk;
 mod error;
 mod events;

@@ -6,7 +6,11 @@ use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
 use wire::{Prefix, ServiceName};
 
-use crate::{Error, ErrorKind, error};
+use crate::{
+    Error, ErrorKind,
+    credentials::{ClientCertificate, Credentials, Secret},
+    error,
+};
 
 /// Where NATS is if nobody says.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -19,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) servers: Vec<Server>,
     pub(crate) credentials: Credentials,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) certificate: Option<ClientCertificate>,
     pub(crate) prefix: Prefix,
     /// Of a worker: what it works for.
     pub(crate) service: Option<ServiceName>,
@@ -34,6 +39,7 @@ impl Default for Settings {
             servers: vec![Server::default()],
             credentials: Credentials::None,
             ca_file: None,
+            certificate: None,
             prefix: Prefix::default(),
             service: None,
             name: "gatebus".to_owned(),
@@ -61,57 +67,21 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Who we are to NATS.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) enum Credentials {
-    #[default]
-    None,
-    User {
-        name: String,
-        password: String,
-    },
-    Token(String),
-    /// The seed.
-    Nkey(String),
-    /// The text of a creds file.
-    Creds(String),
-}
-
-/// Says the sort only.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::User { .. } => "user and password",
-            Self::Token(_) => "token",
-            Self::Nkey(_) => "nkey",
-            Self::Creds(_) => "creds",
-        })
-    }
-}
-
 impl Settings {
     /// Reads the variables `NATS_URL`, `NATS_USER`, `NATS_PASSWORD_FILE`, `NATS_TOKEN_FILE`,
-    /// `NATS_NKEY_FILE`, `NATS_CREDS_FILE`, `NATS_CA_FILE` and `GATEBUS_PREFIX`, and the files that
-    /// they name.
+    /// `NATS_NKEY_FILE`, `NATS_CREDS_FILE`, `NATS_CA_FILE`, `NATS_CERT_FILE`, `NATS_KEY_FILE` and
+    /// `GATEBUS_PREFIX`, and looks at the files that they name.
     pub(crate) fn from_vars(vars: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut settings = Self::default();
         if let Some(urls) = vars("NATS_URL") {
             settings.urls(&urls).map_err(|e| named("NATS_URL", e))?;
         }
-        let secret = |name: &str| {
-            vars(name).map(|path| {
-                std::fs::read_to_string(&path)
-                    .map(|text| text.trim().to_owned())
-                    .map_err(|e| Error::new(ErrorKind::Config, format!("{name}: {path}")).with(e))
-            })
-        };
+        let secret = |name: &str| vars(name).map(|path| Secret::File(path.into()));
         let mut given = Vec::new();
         match (vars("NATS_USER"), secret("NATS_PASSWORD_FILE")) {
-            (Some(name), Some(password)) => given.push(Credentials::User {
-                name,
-                password: password?,
-            }),
+            (Some(name), Some(password)) => {
+                given.push(("NATS_PASSWORD_FILE", Credentials::User { name, password }));
+            }
             (None, None) => {}
             _ => {
                 return Err(Error::new(
@@ -120,23 +90,47 @@ impl Settings {
                 ));
             }
         }
-        if let Some(token) = secret("NATS_TOKEN_FILE") {
-            given.push(Credentials::Token(token?));
-        }
-        if let Some(seed) = secret("NATS_NKEY_FILE") {
-            given.push(Credentials::Nkey(seed?));
-        }
-        if let Some(creds) = secret("NATS_CREDS_FILE") {
-            given.push(Credentials::Creds(creds?));
+        for (name, credentials) in [
+            (
+                "NATS_TOKEN_FILE",
+                secret("NATS_TOKEN_FILE").map(Credentials::Token),
+            ),
+            (
+                "NATS_NKEY_FILE",
+                secret("NATS_NKEY_FILE").map(Credentials::Nkey),
+            ),
+            (
+                "NATS_CREDS_FILE",
+                secret("NATS_CREDS_FILE").map(Credentials::Creds),
+            ),
+        ] {
+            given.extend(credentials.map(|credentials| (name, credentials)));
         }
         match given.len() {
             // What stands in the URL, if anything does.
             0 => {}
-            1 => settings.credentials = given.remove(0),
+            1 => {
+                let (name, credentials) = given.remove(0);
+                settings
+                    .credentials(credentials)
+                    .map_err(|e| named(name, e))?;
+            }
             _ => {
                 return Err(Error::new(
                     ErrorKind::Config,
                     "more than one of NATS_USER, NATS_TOKEN_FILE, NATS_NKEY_FILE, NATS_CREDS_FILE",
+                ));
+            }
+        }
+        match (vars("NATS_CERT_FILE"), vars("NATS_KEY_FILE")) {
+            (Some(cert), Some(key)) => settings
+                .certificate(cert.into(), key.into())
+                .map_err(|e| named("NATS_CERT_FILE, NATS_KEY_FILE", e))?,
+            (None, None) => {}
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "NATS_CERT_FILE and NATS_KEY_FILE go together",
                 ));
             }
         }
@@ -167,10 +161,10 @@ impl Settings {
             let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
             let inside = match (addr.username(), addr.password()) {
                 (None, _) => None,
-                (Some(token), None) => Some(Credentials::Token(decode(token))),
+                (Some(token), None) => Some(Credentials::Token(decode(token).into())),
                 (Some(name), Some(password)) => Some(Credentials::User {
                     name: decode(name),
-                    password: decode(password),
+                    password: decode(password).into(),
                 }),
             };
             if inside.is_some() && found.is_some() && inside != found {
@@ -202,6 +196,21 @@ impl Settings {
         std::fs::File::open(&path)
             .map_err(|e| Error::new(ErrorKind::Config, path.display().to_string()).with(e))?;
         self.ca_file = Some(path);
+        Ok(())
+    }
+
+    /// Looks at the files now, likewise.
+    pub(crate) fn certificate(&mut self, cert: PathBuf, key: PathBuf) -> Result<(), Error> {
+        let certificate = ClientCertificate { cert, key };
+        certificate.check()?;
+        self.certificate = Some(certificate);
+        Ok(())
+    }
+
+    /// Looks now whether they are what they should be.
+    pub(crate) fn credentials(&mut self, credentials: Credentials) -> Result<(), Error> {
+        credentials.check()?;
+        self.credentials = credentials;
         Ok(())
     }
 
@@ -291,7 +300,7 @@ mod tests {
             settings.credentials,
             Credentials::User {
                 name: "ann".into(),
-                password: "p@ss".into()
+                password: "p@ss".to_owned().into()
             }
         );
         let shown = format!("{settings:?}");
@@ -302,7 +311,7 @@ mod tests {
         assert!(!shown.contains("ann") && !shown.contains("p@ss"), "{shown}");
         assert_eq!(
             urls("tls://t0ken@one").unwrap().credentials,
-            Credentials::Token("t0ken".into())
+            Credentials::Token("t0ken".to_owned().into())
         );
     }
 
@@ -336,6 +345,16 @@ mod tests {
             ("NATS_TOKEN_FILE", "no/such/file"),
             ("NATS_CA_FILE", "no/such/file"),
             ("NATS_USER", "ann"),
+            ("NATS_CERT_FILE", "no/such/file"),
+            ("NATS_KEY_FILE", "no/such/file"),
+            (
+                "NATS_NKEY_FILE",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ),
+            (
+                "NATS_CREDS_FILE",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ),
         ] {
             let error = with(name, value).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);

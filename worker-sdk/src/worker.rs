@@ -10,13 +10,14 @@ use wire::{NodeState, ServiceName};
 
 use crate::{
     Error, ErrorKind, Events, Gateway, admin,
+    credentials::Credentials,
     desk::{self, Desk},
     gateway::connection_settings,
     health::Health,
     intake::Intake,
     link::{self, Link},
     presence::{self, Presence, Profile},
-    settings::{self, Credentials, DEFAULT_CONCURRENCY, Settings, process_var},
+    settings::{self, DEFAULT_CONCURRENCY, Settings, process_var},
     signal,
     tally::Tally,
 };
@@ -63,10 +64,13 @@ impl Worker {
     /// | `NATS_NKEY_FILE` | | an nkey's seed |
     /// | `NATS_CREDS_FILE` | | a creds file |
     /// | `NATS_CA_FILE` | | PEM certificates to trust |
+    /// | `NATS_CERT_FILE`, `NATS_KEY_FILE` | | a PEM certificate to show to servers that ask for one, and its key; implies TLS |
     /// | `GATEBUS_PREFIX` | `gatebus` | the first tokens of every subject |
     /// | `GATEBUS_CONCURRENCY` | `1024` | how many clients' events are handled at the same time |
     /// | `GATEBUS_STOP_TIMEOUT` | `30s` | see [`WorkerBuilder::stop_timeout`] |
     /// | `GATEBUS_ADMIN` | none | address of `/livez`, `/readyz` and `/metrics`, see [`WorkerBuilder::admin`] |
+    ///
+    /// The files are read at each connect, so a secret that was rotated counts from the next one on.
     pub fn from_env(service: impl AsRef<str>) -> Result<Self, Error> {
         Self::from_vars(service.as_ref(), &process_var)
     }

@@ -1,18 +1,13 @@
 //! How to reach NATS, and whose tenant one is: the same for the gateway and for `ctl`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
 use clap::Args;
-use rustls::ClientConfig;
 use wire::Prefix;
 
 use crate::{
-    link::client_config,
     nats_auth::{Credentials, ServerUrl},
+    tls::{CertificateFiles, ClientTls},
 };
 
 /// What was typed.
@@ -54,6 +49,14 @@ pub(crate) struct NatsOptions {
     #[arg(long, env = "NATS_CA_FILE", value_name = "FILE", global = true)]
     nats_ca_file: Option<PathBuf>,
 
+    /// PEM file with the certificate by which the gateway proves itself to NATS servers that ask for one; implies TLS
+    #[arg(long, env = "NATS_CERT_FILE", value_name = "FILE", global = true)]
+    nats_cert_file: Option<PathBuf>,
+
+    /// PEM file with that certificate's key
+    #[arg(long, env = "NATS_KEY_FILE", value_name = "FILE", global = true)]
+    nats_key_file: Option<PathBuf>,
+
     /// First tokens of every subject; one prefix is one tenant
     #[arg(long, env = "GATEBUS_PREFIX", global = true, default_value = "gatebus")]
     prefix: Prefix,
@@ -63,48 +66,64 @@ pub(crate) struct NatsOptions {
 pub(crate) struct NatsConfig {
     pub(crate) servers: Vec<ServerUrl>,
     pub(crate) credentials: Credentials,
-    /// How NATS servers prove who they are; `None` where neither a file nor an address asks for it.
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// `None` where neither a file nor an address asks for it.
+    pub(crate) tls: Option<ClientTls>,
     pub(crate) prefix: Prefix,
 }
 
 impl NatsOptions {
-    /// Reads the files that are named.
+    /// Looks at the files that are named.
     pub(crate) fn check(self) -> Result<NatsConfig, String> {
         if self.nats_password_file.is_some() && self.nats_user.is_none() {
             return Err(
                 "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
             );
         }
+        let own = own(self.nats_cert_file, self.nats_key_file)?;
+        let credentials = Credentials::named(
+            self.nats_user,
+            self.nats_password_file,
+            self.nats_token_file,
+            self.nats_nkey_file,
+            self.nats_creds_file,
+        )?;
+        credentials.check()?;
         Ok(NatsConfig {
-            credentials: Credentials::read(
-                self.nats_user,
-                self.nats_password_file,
-                self.nats_token_file,
-                self.nats_nkey_file,
-                self.nats_creds_file,
-            )?,
-            tls: tls(self.nats_ca_file.as_deref(), &self.nats)?,
+            credentials,
+            tls: tls(self.nats_ca_file, own, &self.nats)?,
             servers: self.nats,
             prefix: self.prefix,
         })
     }
 }
 
-/// How NATS servers are to prove who they are, if a file or an address asks for it.
-fn tls(ca: Option<&Path>, nats: &[ServerUrl]) -> Result<Option<Arc<ClientConfig>>, String> {
-    match ca {
-        Some(file) => {
-            let config = fs::read(file).and_then(|pem| client_config(Some(&pem)));
-            let config = config
-                .map_err(|e| format!("--nats-ca-file (NATS_CA_FILE) {}: {e}", file.display()))?;
-            Ok(Some(config))
-        }
-        None if nats.iter().any(|url| url.tls) => {
-            let config = client_config(None);
-            let config = config.map_err(|e| format!("--nats (NATS_URL): no TLS: {e}"))?;
-            Ok(Some(config))
-        }
-        None => Ok(None),
+/// The gateway's own certificate: a file and its key, or neither.
+fn own(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<CertificateFiles>, String> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some(CertificateFiles { cert, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(
+            "--nats-cert-file (NATS_CERT_FILE) needs --nats-key-file (NATS_KEY_FILE), the file with its key".into(),
+        ),
+        (None, Some(_)) => Err(
+            "--nats-key-file (NATS_KEY_FILE) needs --nats-cert-file (NATS_CERT_FILE), the file with its certificate".into(),
+        ),
     }
+}
+
+/// How both sides are to prove who they are, if a file or an address asks for it.
+fn tls(
+    ca: Option<PathBuf>,
+    own: Option<CertificateFiles>,
+    nats: &[ServerUrl],
+) -> Result<Option<ClientTls>, String> {
+    if ca.is_none() && own.is_none() && !nats.iter().any(|url| url.tls) {
+        return Ok(None);
+    }
+    let alone = |ca: Option<PathBuf>, own| ClientTls { ca, own }.config().map(drop);
+    alone(ca.clone(), None).map_err(|e| format!("--nats-ca-file (NATS_CA_FILE): {e}"))?;
+    alone(None, own.clone()).map_err(|e| {
+        format!("--nats-cert-file (NATS_CERT_FILE), --nats-key-file (NATS_KEY_FILE): {e}")
+    })?;
+    Ok(Some(ClientTls { ca, own }))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rand::{RngExt, seq::SliceRandom};
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
@@ -16,7 +16,10 @@ use tokio::{
 use tracing::{debug, error, warn};
 
 use super::{proto::ServerOp, socket::Socket, wire::Wire};
-use crate::nats_auth::{Credentials, ServerUrl};
+use crate::{
+    nats_auth::{Credentials, ServerUrl, Unproven},
+    tls::ClientTls,
+};
 
 /// A server must answer all of the handshake within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +34,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(30);
 pub(crate) struct Dialer {
     pub(crate) servers: Vec<ServerUrl>,
     pub(crate) credentials: Credentials,
-    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// `None`: plain, unless the server asks for TLS.
+    pub(crate) tls: Option<ClientTls>,
     /// The connection's name, as the server's monitoring shows it.
     pub(crate) name: String,
     pub(crate) talk: Talk,
@@ -53,14 +57,27 @@ enum DialError {
     Refused(String),
     #[error("TLS: `{0}` is not a host name")]
     HostName(String),
-    #[error("cannot sign the server's nonce: {0}")]
-    Sign(#[from] nkeys::error::Error),
+    #[error("{0}")]
+    Unproven(#[from] Unproven),
+    #[error("TLS: {0}")]
+    TlsFile(String),
     #[error("no answer within {CONNECT_TIMEOUT:?}")]
     Timeout,
     #[error("it does not speak NATS")]
     Protocol,
     #[error("it has headers turned off, which the gateway needs")]
     NoHeaders,
+}
+
+impl DialError {
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Unproven(_) | Self::TlsFile(_) | Self::Refused(_) | Self::HostName(_) => {
+                Trouble::Refused
+            }
+            _ => Trouble::Away,
+        }
+    }
 }
 
 impl Dialer {
@@ -72,16 +89,26 @@ impl Dialer {
         sleep(shortened(after)).await;
         loop {
             order.shuffle(&mut rand::rng());
-            let loud = self.talk.may_speak();
+            let mut may_speak = [None; 2];
             for url in &order {
                 let outcome = timeout(CONNECT_TIMEOUT, self.dial_one(url)).await;
-                match outcome.unwrap_or(Err(DialError::Timeout)) {
+                let e = match outcome.unwrap_or(Err(DialError::Timeout)) {
                     Ok(established) => return established,
-                    Err(e) if !loud => debug!(server = %url, "{e}"),
-                    Err(
-                        e @ (DialError::Refused(_) | DialError::Sign(_) | DialError::HostName(_)),
-                    ) => error!(server = %url, "NATS refuses the gateway: {e}"),
-                    Err(e) => warn!(server = %url, "cannot connect to NATS: {e}; trying on"),
+                    Err(e) => e,
+                };
+                // of one trouble all servers are told of, or none
+                let trouble = e.trouble();
+                let loud =
+                    may_speak[trouble as usize].get_or_insert_with(|| self.talk.may_speak(trouble));
+                match (&e, *loud) {
+                    (_, false) => debug!(server = %url, "{e}"),
+                    (DialError::Unproven(_) | DialError::TlsFile(_), true) => {
+                        error!(server = %url, "the gateway cannot prove itself to NATS: {e}");
+                    }
+                    (DialError::Refused(_) | DialError::HostName(_), true) => {
+                        error!(server = %url, "NATS refuses the gateway: {e}");
+                    }
+                    (_, true) => warn!(server = %url, "cannot connect to NATS: {e}; trying on"),
                 }
             }
             sleep(shortened(pause)).await;
@@ -99,10 +126,8 @@ impl Dialer {
         let mut socket = Socket::Plain(tcp);
         let tls = info.tls_required || url.tls || self.tls.is_some();
         if tls {
-            let config = match &self.tls {
-                Some(config) => config.clone(),
-                None => client_config(None)?,
-            };
+            let files = self.tls.clone().unwrap_or_default();
+            let config = Arc::new(files.config().map_err(DialError::TlsFile)?);
             let name = ServerName::try_from(url.host.clone())
                 .map_err(|_| DialError::HostName(url.host.clone()))?;
             socket = socket.secure(config, name).await?;
@@ -146,16 +171,25 @@ pub(crate) fn pause_after(young: u32) -> Duration {
     }
 }
 
-/// Keeps a failure that goes on from filling the log.
+/// What keeps us from a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// It is not there, or not well. It may come back by itself.
+    Away,
+    /// It does not want us as we are: somebody must act.
+    Refused,
+}
+
+/// Keeps a trouble that goes on from filling the log; another one is told all the same.
 #[derive(Debug, Default)]
 pub(crate) struct Talk {
-    said: Mutex<Option<Instant>>,
+    said: Mutex<[Option<Instant>; 2]>,
 }
 
 impl Talk {
     /// Whether it is time to say so again.
-    pub(crate) fn may_speak(&self) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn may_speak(&self, of: Trouble) -> bool {
+        let said = &mut self.said.lock().unwrap_or_else(PoisonError::into_inner)[of as usize];
         let may = said.is_none_or(|at| at.elapsed() >= SAY_AGAIN);
         if may {
             *said = Some(Instant::now());
@@ -163,9 +197,9 @@ impl Talk {
         may
     }
 
-    /// It is over: the next failure is a new one.
+    /// It is over: the next trouble is a new one.
     pub(crate) fn reset(&self) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = [None; 2];
     }
 }
 
@@ -193,32 +227,4 @@ async fn info(tcp: &mut TcpStream) -> Result<Info, DialError> {
     }
     let json = line.strip_prefix(b"INFO ").ok_or(DialError::Protocol)?;
     serde_json::from_slice(json).map_err(|_| DialError::Protocol)
-}
-
-/// TLS settings: the authorities of the PEM file, or those of the system.
-pub(crate) fn client_config(ca: Option<&[u8]>) -> io::Result<Arc<ClientConfig>> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(pem) => {
-            for cert in CertificateDer::pem_slice_iter(pem) {
-                roots
-                    .add(cert.map_err(io::Error::other)?)
-                    .map_err(io::Error::other)?;
-            }
-            if roots.is_empty() {
-                return Err(io::Error::other("no certificate in the file"));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

@@ -26,7 +26,7 @@ use crate::metrics::CertificateMetrics;
 /// files that are still being written are not read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Where a listener's certificate stands.
+/// Where a certificate stands: a listener's, or the gateway's own as a client of NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// A PEM file with the certificate, then those that lead from it to its authority.
@@ -49,8 +49,11 @@ struct Newest {
     print: u64,
 }
 
+/// A certificate with those that lead to its authority, and its key.
+pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
 impl CertificateFiles {
-    fn read(&self) -> Result<Pem, String> {
+    pub(super) fn read(&self) -> Result<Pem, String> {
         let read = |name, path: &PathBuf| {
             fs::read(path).map_err(|e| format!("{name} {}: {e}", path.display()))
         };
@@ -60,27 +63,39 @@ impl CertificateFiles {
         })
     }
 
-    fn understand(&self, pem: &Pem, alpn: &[&[u8]]) -> Result<Newest, String> {
+    /// The certificate, then those that lead to its authority, and the key.
+    pub(super) fn pair(&self, pem: &Pem) -> Result<Pair, String> {
         let (cert, key) = (self.cert.display(), self.key.display());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem.cert).collect();
         let chain = chain.map_err(|e| format!("cert {cert}: not PEM: {e}"))?;
-        let Some(own) = chain.first() else {
+        if chain.is_empty() {
             return Err(format!("cert {cert}: no certificate in it"));
-        };
-        let expires =
-            not_after(own).ok_or_else(|| format!("cert {cert}: not an X.509 certificate"))?;
+        }
         let secret = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|e| match e {
             rustls::pki_types::pem::Error::NoItemsFound => {
                 format!("key {key}: no private key in it that is not encrypted")
             }
             e => format!("key {key}: not PEM: {e}"),
         })?;
-        let config = server_config(chain, secret, alpn).map_err(|e| match e {
+        Ok((chain, secret))
+    }
+
+    /// Why the two cannot be used.
+    pub(super) fn misfit(&self, e: &Error) -> String {
+        let (cert, key) = (self.cert.display(), self.key.display());
+        match e {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                 format!("cert {cert} and key {key} do not belong together")
             }
             e => format!("cert {cert} with key {key}: {e}"),
-        })?;
+        }
+    }
+
+    fn understand(&self, pem: &Pem, alpn: &[&[u8]]) -> Result<Newest, String> {
+        let (chain, secret) = self.pair(pem)?;
+        let expires = not_after(&chain[0])
+            .ok_or_else(|| format!("cert {}: not an X.509 certificate", self.cert.display()))?;
+        let config = server_config(chain, secret, alpn).map_err(|e| self.misfit(&e))?;
         Ok(Newest {
             config: Arc::new(config),
             expires,
@@ -90,7 +105,7 @@ impl CertificateFiles {
 }
 
 /// What stands in the files.
-struct Pem {
+pub(super) struct Pem {
     cert: Vec<u8>,
     key: Vec<u8>,
 }

@@ -1,11 +1,15 @@
 //! Identity towards NATS: each way in, for gateway and worker, and the door that stays shut.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use gatebus_tests::{
-    Client, Gateway, Journal, Nats, Worker,
+    Api, Client, Gateway, Journal, Nats, Worker,
     gateway::command,
-    identity::{Creds, Nkey},
+    identity::{Clients, Creds, Nkey},
+    nats::CertificateFiles,
     process::Process,
 };
 
@@ -16,20 +20,66 @@ fn secret(nats: &Nats, text: &str) -> PathBuf {
     file
 }
 
-/// A gateway and a worker with these variables serve a client.
-async fn serve(nats: &Nats, variables: &[(&str, &std::ffi::OsStr)]) {
-    let journal = Journal::new();
-    let mut gateway = Gateway::with(nats);
-    let mut worker = Worker::with(nats, &journal, "worker");
-    for (name, value) in variables {
-        gateway = gateway.env(name, value);
-        worker = worker.env(name, value);
+/// A gateway, a worker and an API, which prove themselves in the same way, and a client.
+struct House {
+    gateway: Gateway,
+    _worker: Worker,
+    api: Api,
+    client: Client,
+}
+
+impl House {
+    async fn start(nats: &Nats, variables: &[(&str, &OsStr)]) -> Self {
+        let journal = Journal::new();
+        let mut gateway = Gateway::with(nats);
+        let mut worker = Worker::with(nats, &journal, "worker");
+        let mut api = Api::with(nats);
+        for (name, value) in variables {
+            gateway = gateway.env(name, value);
+            worker = worker.env(name, value);
+            api = api.env(name, value);
+        }
+        let gateway = gateway.start().await;
+        Self {
+            _worker: worker.start().await,
+            api: api.start().await,
+            client: Client::connect(&gateway).await,
+            gateway,
+        }
     }
-    let gateway = gateway.start().await;
-    let _worker = worker.start().await;
-    let mut client = Client::connect(&gateway).await;
-    assert_eq!(client.ask("hello").await, "hello");
-    assert_eq!(client.ask("join lobby").await, "joined lobby");
+
+    async fn serves(&mut self) {
+        assert_eq!(self.client.ask("hello").await, "hello");
+        assert_eq!(self.client.ask("join lobby").await, "joined lobby");
+        let count = self.api.answer("/v1/group/lobby/count").await;
+        assert_eq!(count["count"], 1, "{count}");
+    }
+
+    /// The server is away while something changes, for all of them.
+    async fn meanwhile(&mut self, nats: &mut Nats, change: impl FnOnce(&mut Nats)) {
+        nats.stop().await;
+        self.gateway.wait_ready(false).await;
+        self.api.wait_ready(false).await;
+        change(nats);
+        nats.start_again().await;
+        self.gateway.wait_ready(true).await;
+        self.api.wait_ready(true).await;
+        self.serves().await;
+    }
+}
+
+/// A gateway, a worker and an API with these variables serve.
+async fn serve(nats: &Nats, variables: &[(&str, &OsStr)]) {
+    House::start(nats, variables).await.serves().await;
+}
+
+/// The variables that name a client's certificate.
+fn shown<'a>(authority: &'a Path, own: &'a CertificateFiles) -> [(&'a str, &'a OsStr); 3] {
+    [
+        ("NATS_CA_FILE", authority.as_ref()),
+        ("NATS_CERT_FILE", own.cert.as_ref()),
+        ("NATS_KEY_FILE", own.key.as_ref()),
+    ]
 }
 
 /// Proves a user with a password file.
@@ -96,6 +146,126 @@ async fn tls_with_an_own_authority_lets_in_and_without_it_does_not() {
         })
         .await;
     assert!(!stranger.is_ready().await);
+}
+
+/// Proves a client certificate, where the server wants to see one, and that nobody comes in without.
+#[tokio::test]
+async fn a_client_certificate_lets_in_where_the_server_verifies_it() {
+    let nats = Nats::start_tls_for(Clients::Verified).await;
+    let authority = nats.authority().expect("it speaks TLS");
+    let own = nats.certify_client("anybody");
+    serve(&nats, &shown(&authority, &own)).await;
+    let stranger = Gateway::with(&nats)
+        .env("NATS_CA_FILE", &authority)
+        .start_unready()
+        .await;
+    let pick = |l: &str| l.contains("cannot connect to NATS: ").then_some(());
+    stranger.log.find("a line on the refusal", pick).await;
+    assert!(!stranger.is_ready().await);
+}
+
+/// Proves a certificate that says who one is: no password anywhere, and others are refused.
+#[tokio::test]
+async fn a_client_certificate_names_the_user_where_the_server_maps_it() {
+    let nats = Nats::start_tls_for(Clients::Mapped(vec!["ann".into()])).await;
+    let authority = nats.authority().expect("it speaks TLS");
+    let own = nats.certify_client("ann");
+    serve(&nats, &shown(&authority, &own)).await;
+    let other = nats.certify_client("bob");
+    let mut stranger = Gateway::with(&nats);
+    for (name, value) in shown(&authority, &other) {
+        stranger = stranger.env(name, value);
+    }
+    let stranger = stranger.start_unready().await;
+    let pick = |l: &str| l.contains("NATS refuses the gateway: ").then_some(());
+    stranger.log.find("a line on the refusal", pick).await;
+    assert!(!stranger.is_ready().await);
+}
+
+/// Proves that a Secret may be rotated under running processes: each connection reads the files.
+#[tokio::test]
+async fn secrets_that_are_rotated_count_from_the_next_connection_on() {
+    let password = |p: &str| format!("authorization {{ user: ann, password: {p:?} }}");
+    let token = |t: &str| format!("authorization {{ token: {t:?} }}");
+    let nkey = |n: &Nkey| format!("authorization {{ users: [ {{ nkey: {} }} ] }}", n.public);
+    let nkeys = [Nkey::user(), Nkey::user()];
+    let creds = [Creds::new(), Creds::new()];
+    let ann = Some(("NATS_USER", OsStr::new("ann")));
+    for (variable, more, old, new) in [
+        (
+            "NATS_PASSWORD_FILE",
+            ann,
+            (password("old"), "old"),
+            (password("new"), "new"),
+        ),
+        (
+            "NATS_TOKEN_FILE",
+            None,
+            (token("old"), "old"),
+            (token("new"), "new"),
+        ),
+        (
+            "NATS_NKEY_FILE",
+            None,
+            (nkey(&nkeys[0]), nkeys[0].seed.as_str()),
+            (nkey(&nkeys[1]), &nkeys[1].seed),
+        ),
+        (
+            "NATS_CREDS_FILE",
+            None,
+            (creds[0].configuration.clone(), creds[0].file.as_str()),
+            (creds[1].configuration.clone(), &creds[1].file),
+        ),
+    ] {
+        let mut nats = Nats::start_guarded(&old.0).await;
+        let file = secret(&nats, old.1);
+        let variables: Vec<_> = more
+            .into_iter()
+            .chain([(variable, file.as_ref())])
+            .collect();
+        let mut house = House::start(&nats, &variables).await;
+        let rotate = |nats: &mut Nats| {
+            secret(nats, new.1);
+            nats.guard_anew(&new.0);
+        };
+        house.meanwhile(&mut nats, rotate).await;
+    }
+}
+
+/// Proves the same for certificates, the authority's too.
+#[tokio::test]
+async fn certificates_that_are_rotated_count_from_the_next_connection_on() {
+    let mut nats = Nats::start_tls_for(Clients::Verified).await;
+    let authority = nats.authority().expect("it speaks TLS");
+    let own = nats.certify_client("anybody");
+    let mut house = House::start(&nats, &shown(&authority, &own)).await;
+    let rotate = |nats: &mut Nats| {
+        nats.renew_authority(Clients::Verified);
+        let _ = nats.certify_client("anybody");
+    };
+    house.meanwhile(&mut nats, rotate).await;
+}
+
+/// Proves that a file which is gone for a moment keeps nobody out for longer, and that it is said.
+#[tokio::test]
+async fn a_secret_that_is_gone_is_said_and_used_when_it_is_back() {
+    let mut nats = Nats::start_guarded("authorization { token: \"t0ken\" }").await;
+    let file = secret(&nats, "t0ken");
+    let gateway = Gateway::with(&nats)
+        .env("NATS_TOKEN_FILE", &file)
+        .start()
+        .await;
+    nats.stop().await;
+    gateway.wait_ready(false).await;
+    std::fs::remove_file(&file).expect("it was there");
+    nats.start_again().await;
+    let pick = |l: &str| {
+        let said = l.contains("cannot prove itself") && l.contains("NATS_TOKEN_FILE");
+        said.then_some(())
+    };
+    gateway.log.find("a line on the file", pick).await;
+    secret(&nats, "t0ken");
+    gateway.wait_ready(true).await;
 }
 
 /// Proves that a wrong password is said clearly by the gateway, which goes on trying, for it may be

@@ -170,6 +170,35 @@ async fn a_password_without_a_user_is_a_line_that_names_both() {
     }
 }
 
+/// Proves that half a client certificate, and one that does not belong to its key, is refused by name.
+#[tokio::test]
+async fn a_client_certificate_goes_with_its_key() {
+    let nats = Nats::start().await;
+    let (own, other) = (Certificates::new(), Certificates::new());
+    let text = |path: &std::path::PathBuf| path.to_str().expect("text").to_owned();
+    let (cert, key, foreign) = (text(&own.cert()), text(&own.key()), text(&other.key()));
+    let (cert_file, key_file) = ("--nats-cert-file", "--nats-key-file");
+    for (arguments, named) in [
+        ([cert_file, &cert].as_slice(), [key_file, "NATS_KEY_FILE"]),
+        (&[key_file, &key], [cert_file, "NATS_CERT_FILE"]),
+        (&[cert_file, &cert, key_file, &foreign], [&cert, &foreign]),
+        (
+            &[cert_file, NO_CERTIFICATE, key_file, &key],
+            [cert_file, NO_CERTIFICATE],
+        ),
+        (
+            &[cert_file, &cert, key_file, "/nowhere"],
+            ["NATS_KEY_FILE", "/nowhere"],
+        ),
+    ] {
+        let said = refusal(&nats, arguments, &[]).await;
+        assert_eq!(said.len(), 1, "{arguments:?}: {said:#?}");
+        for name in named {
+            assert!(said[0].contains(name), "{arguments:?}: {said:?}");
+        }
+    }
+}
+
 /// Proves that a chart may set what it does not use to nothing.
 #[tokio::test]
 async fn a_variable_that_is_set_to_nothing_is_not_set() {
@@ -182,6 +211,8 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
         "NATS_NKEY_FILE",
         "NATS_CREDS_FILE",
         "NATS_CA_FILE",
+        "NATS_CERT_FILE",
+        "NATS_KEY_FILE",
         "GATEBUS_LISTEN",
         "GATEBUS_SHARDS",
         "GATEBUS_TRUSTED_PROXIES",
