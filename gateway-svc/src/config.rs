@@ -134,7 +134,7 @@ pub struct Options {
     #[arg(long, env = "GATEBUS_DRAIN_SPREAD", value_name = "TIME", default_value = "10s", value_parser = time_or_zero)]
     drain_spread: Duration,
 
-    /// On SIGTERM: after so long it has ended, whatever is left
+    /// On SIGTERM: after so long it has ended, whatever is left; it waits no longer for a NATS that has been away for --worker-wait
     #[arg(long, env = "GATEBUS_DRAIN_DEADLINE", value_name = "TIME", default_value = "60s", value_parser = time)]
     drain_deadline: Duration,
 

@@ -93,6 +93,8 @@ pub(crate) struct Link {
     dialer: Arc<Dialer>,
     phase: Phase,
     ping: Interval,
+    /// Since when there is no connection that may be used, while there is none.
+    away: Instant,
     /// Connections in a row that died young.
     young: u32,
     /// Complaints that were not told, since one was.
@@ -111,15 +113,26 @@ impl Link {
             dialer,
             phase,
             ping,
+            away: Instant::now(),
             young: 0,
             untold: 0,
             told: None,
         }
     }
 
+    /// Whether there is a connection, be it ready or not.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
     /// Whether events may be published: connected, subscribed, and a round trip ago.
     pub(crate) fn is_ready(&self) -> bool {
         matches!(&self.phase, Phase::Up(up) if up.ready)
+    }
+
+    /// For how long NATS has been away, if it is; from the start, if it never was there.
+    pub(crate) fn away_for(&self) -> Option<Duration> {
+        (!self.is_ready()).then(|| self.away.elapsed())
     }
 
     /// Whether the server keeps up with what is put in.
@@ -283,6 +296,9 @@ impl Link {
         if let Phase::Up(up) = &self.phase {
             if up.since.elapsed() >= YOUNG {
                 self.young = 0;
+            }
+            if up.ready {
+                self.away = Instant::now();
             }
             let why = up.complaint.as_deref().unwrap_or(why);
             if self.young == 0 || self.dialer.talk.may_speak(Trouble::Away) {

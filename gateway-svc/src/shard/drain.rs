@@ -1,10 +1,14 @@
 //! The drain: clients are let go evenly, and nothing that they said is lost.
+//!
+//! It waits for nothing that cannot come. Where NATS has been away for as long as events would wait
+//! for a worker (`--worker-wait`), what waits is given up; and load balancers that have read
+//! "not ready" for all of that time need no delay to notice.
 
 use std::time::Duration;
 
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tracing::{info, warn};
 use wire::{CloseCode, DeadReason};
@@ -16,30 +20,45 @@ use crate::{config::Drain, topics::Slot};
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 /// How often the link is asked whether it has written all.
 const FLUSH_POLL: Duration = Duration::from_millis(10);
+/// How often the link is asked whether NATS is there.
+const AWAY_POLL: Duration = Duration::from_millis(100);
 
 /// Lets everybody go, within the deadline. The process is unready already.
 ///
 /// Who is shaking hands when the listeners close may finish, and is let go then.
 pub(super) async fn drain(shard: Handle, config: &Drain, door: &Door, mut accepting: JoinSet<()>) {
     let deadline = Instant::now() + config.deadline;
-    sleep(config.delay).await;
+    // unready since then, as /readyz has said
+    let away = shard.borrow().link.away_for().unwrap_or_default();
+    sleep(config.delay.saturating_sub(away)).await;
     door.close();
     while accepting.join_next().await.is_some() {}
     let letting_go = async {
         close_evenly(&shard, config.spread).await;
         door.quiet().await;
-        acknowledged(&shard).await;
+        acknowledged(&shard).await
     };
-    if timeout_at(deadline - last_flush(config), letting_go)
-        .await
-        .is_err()
-    {
-        shard.borrow_mut().give_up_all();
+    let why = match timeout_at(deadline - last_flush(config), letting_go).await {
+        Ok(Settled::Acknowledged) => None,
+        Ok(Settled::Hopeless) => Some("NATS has been away for too long"),
+        Err(_) => Some("the drain's deadline is over"),
+    };
+    if let Some(why) = why {
+        shard.borrow_mut().give_up_all(why);
     }
     shard.borrow_mut().leave();
-    if timeout_at(deadline, flushed(&shard)).await.is_err() {
+    let told = timeout_at(deadline, flushed(&shard)).await;
+    if told != Ok(true) {
         warn!("the last messages may not have reached NATS");
     }
+}
+
+/// What came of the clients' last events.
+enum Settled {
+    /// All of them are acknowledged.
+    Acknowledged,
+    /// They cannot be, as far as one can see.
+    Hopeless,
 }
 
 /// How much of the deadline is left to the last messages: half of what the clients leave over.
@@ -77,32 +96,50 @@ async fn close_evenly(shard: &Handle, spread: Duration) {
     }
 }
 
-/// Waits until the last event of the last client is acknowledged.
-async fn acknowledged(shard: &Handle) {
+/// Waits until the last event of the last client is acknowledged, or until NATS has been away for so
+/// long that events which wait for a worker would be given up too.
+async fn acknowledged(shard: &Handle) -> Settled {
     let emptied = shard.borrow().emptied.clone();
+    let patience = shard.borrow().limits.worker_wait;
     loop {
         let notified = emptied.notified();
         if shard.borrow().hub.len() == 0 {
-            return;
+            return Settled::Acknowledged;
         }
-        notified.await;
+        if shard
+            .borrow()
+            .link
+            .away_for()
+            .is_some_and(|away| away >= patience)
+        {
+            return Settled::Hopeless;
+        }
+        let _ = timeout(AWAY_POLL, notified).await;
     }
 }
 
-async fn flushed(shard: &Handle) {
+/// Waits until the server has heard everything. False: there is no connection, and what was put into
+/// the last one is gone with it.
+async fn flushed(shard: &Handle) -> bool {
     shard.borrow_mut().link.flush();
     shard.borrow_mut().wake_driver();
-    while !shard.borrow().link.is_flushed() {
+    loop {
+        {
+            let link = &shard.borrow().link;
+            if !link.is_up() || link.is_flushed() {
+                return link.is_up();
+            }
+        }
         sleep(FLUSH_POLL).await;
     }
 }
 
 impl Shard {
-    /// Out of time: what is still in flight is given up.
-    fn give_up_all(&mut self) {
+    /// What is still in flight or waits is given up.
+    fn give_up_all(&mut self, why: &str) {
         warn!(
             clients = self.hub.len(),
-            "the drain's deadline is over; events that are not acknowledged are given up"
+            "{why}; events that are not acknowledged are given up"
         );
         for slot in 0..self.clients.len() {
             let slot = Slot::try_from(slot).expect("fewer than 2^32 clients");

@@ -170,6 +170,73 @@ async fn a_drain_during_an_outage_closes_the_clients_and_ends_at_its_deadline() 
     gateway.wait().await;
 }
 
+/// Proves that a gateway which never found NATS ends at once when it is told to: nobody was ever sent
+/// to it, and nothing is left to be said.
+#[tokio::test]
+async fn a_gateway_that_never_found_nats_ends_long_before_its_deadline() {
+    let mut nats = Nats::start().await;
+    nats.stop().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-deadline", "1h")
+        .start_unready()
+        .await;
+    gateway.terminate();
+    gateway.wait_for_success().await;
+}
+
+/// Proves that clients which nobody will ever hear of hold up nobody for longer than events would
+/// wait for a worker.
+#[tokio::test]
+async fn a_drain_gives_up_when_nats_has_been_away_for_worker_wait() {
+    let mut nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .option("--drain-deadline", "1h")
+        .option("--worker-wait", "2s");
+    nats.stop().await;
+    let mut gateway = gateway.start_unready().await;
+    let client = Client::connect(&gateway).await;
+    gateway.terminate();
+    client.expect_close(1012).await;
+    gateway.wait_for_success().await;
+    let said = gateway.log.whole().await;
+    let given_up = |line: &String| line.contains("NATS has been away for too long");
+    assert!(said.iter().any(given_up), "{said:#?}");
+}
+
+/// Proves that a restart of NATS during a drain loses no close event.
+#[tokio::test]
+async fn a_short_outage_during_a_drain_loses_no_event() {
+    const CLIENTS: usize = 20;
+    let mut nats = Nats::start().await;
+    let mut gateway = Gateway::with(&nats)
+        .option("--drain-delay", "0s")
+        .option("--drain-spread", "0s")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut clients = Client::connect_many(&gateway, CLIENTS).await;
+    for client in &mut clients {
+        assert_eq!(client.ask("hello").await, "hello");
+    }
+    nats.kill().await;
+    gateway.wait_ready(false).await;
+    for client in &mut clients {
+        client.send("quiet last words").await;
+    }
+    gateway.terminate();
+    for client in clients {
+        client.expect_close(1012).await;
+    }
+    nats.start_again().await;
+    gateway.wait_for_success().await;
+    let said = |e: &Entry| e.text == "quiet last words";
+    journal.wait("last words", CLIENTS, said).await;
+    journal.wait("close", CLIENTS, |e| e.kind == "close").await;
+}
+
 /// Proves that who is shaking hands when the listeners close is answered, and then let go.
 #[tokio::test]
 async fn a_handshake_under_way_is_finished_before_its_client_is_let_go() {
