@@ -5,7 +5,9 @@
 //! a whole before a port is opened.
 
 mod complaint;
+mod effective;
 mod nats;
+mod problems;
 #[cfg(test)]
 mod tests;
 
@@ -17,16 +19,18 @@ use std::{
 };
 
 use clap::{
-    Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable, error::ErrorKind,
+    ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::Resettable,
+    error::ErrorKind,
 };
 use ipnet::IpNet;
 use wire::{Advice, Prefix};
 
-use self::complaint::complaint;
+use self::complaint::complaints;
 pub(crate) use self::{
     complaint::complaint_of,
     nats::{NatsConfig, NatsOptions},
 };
+pub use self::{effective::Effective, problems::Problems};
 use crate::{
     Protocols,
     listen::{Listen, ListenUrl},
@@ -153,6 +157,13 @@ pub struct Options {
     /// How it is logged
     #[arg(long, env = "GATEBUS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+
+    /// Checks the options and the files that they name, prints what counts, and ends: with 0, or with 2 and a line for each problem. Opens no port, and needs no NATS
+    #[arg(long)]
+    check_config: bool,
+
+    #[arg(skip)]
+    effective: Effective,
 }
 
 /// What happens to a client whose mailbox is full.
@@ -182,6 +193,7 @@ type TimeOrOff = Option<Duration>;
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each field is the option of its name")]
 pub struct Config {
+    pub effective: Effective,
     pub(crate) listen: Vec<Listen>,
     pub protocols: Protocols,
     pub nats: Vec<ServerUrl>,
@@ -245,17 +257,17 @@ const MOST_MESSAGE: usize = wire::codec::MAX_ENVELOPE - wire::session::MAX_SESSI
 const MOST_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Options {
-    /// Reads flags and environment. Help and version are printed; a bad value is one line that
+    /// Reads flags and environment. Help and version are printed; each bad value is one line that
     /// names its option, and exit status 2.
     #[must_use]
     pub fn parse_or_exit(protocols: &Protocols) -> Self {
         let args = std::env::args_os().collect();
-        Self::read(args, is_empty, protocols).unwrap_or_else(|e| {
-            if !e.use_stderr() {
-                e.exit();
+        Self::read(args, is_empty, protocols).unwrap_or_else(|e| match e {
+            Unread::Asked(e) => e.exit(),
+            Unread::Wrong(problems) => {
+                problems.say(&program_name());
+                std::process::exit(2);
             }
-            eprintln!("{}: {}", program_name(), complaint(&e));
-            std::process::exit(2);
         })
     }
 
@@ -263,52 +275,75 @@ impl Options {
         args: Vec<OsString>,
         unset: impl Fn(&OsStr) -> bool,
         protocols: &Protocols,
-    ) -> Result<Self, clap::Error> {
+    ) -> Result<Self, Unread> {
         let command = Self::command().mut_arg("listen", |listen| {
             let help = listen.get_help().cloned().unwrap_or_default();
             listen.help(format!("{help}; protocols: {}", protocols.names()))
         });
-        read_unless(command, args, unset)
+        let set = with_what_is_set(command.clone(), unset);
+        let read = match matches(&command, &set, &args) {
+            Ok(matches) => Self::from_arg_matches(&matches).map(|read| (read, matches)),
+            Err(e) => Err(e),
+        };
+        match read {
+            Ok((mut options, matches)) => {
+                options.effective = Effective::new(&command, &matches);
+                Ok(options)
+            }
+            Err(e) if !e.use_stderr() => Err(Unread::Asked(e)),
+            Err(e) => Err(Unread::Wrong(complaints(set, &args, e))),
+        }
+    }
+
+    /// Whether the options are only to be checked.
+    #[must_use]
+    pub const fn is_check(&self) -> bool {
+        self.check_config
     }
 
     /// Checks what clap cannot, for a gateway that speaks these protocols. `descriptors` is the
     /// process's limit.
-    pub fn check(self, descriptors: u64, protocols: Protocols) -> Result<Config, String> {
-        let nats = self.nats.check()?;
-        if self.listen.is_empty() {
-            return Err("--listen (GATEBUS_LISTEN): at least one URL is needed".into());
-        }
+    pub fn check(mut self, descriptors: u64, protocols: Protocols) -> Result<Config, Problems> {
+        let mut wrong = Problems::default();
+        let nats = wrong.ok(self.nats.check());
+        wrong.when(
+            self.listen.is_empty(),
+            "--listen (GATEBUS_LISTEN): at least one URL is needed",
+        );
         let mut listen = Vec::new();
         for url in self.listen {
             let name = format!("--listen (GATEBUS_LISTEN) {url}");
-            listen.push(Listen::check(url, &protocols).map_err(|e| format!("{name}: {e}"))?);
+            let checked = Listen::check(url, &protocols).map_err(|e| format!("{name}: {e}"));
+            listen.extend(wrong.ok(checked));
         }
-        if self.max_message > MOST_MESSAGE {
-            let most = MOST_MESSAGE / 1024;
-            return Err(format!(
-                "--max-message (GATEBUS_MAX_MESSAGE): at most {most}KiB"
-            ));
-        }
-        if self.mailbox < self.max_message {
-            return Err(
-                "--mailbox (GATEBUS_MAILBOX): must hold at least one message of --max-message"
-                    .into(),
-            );
-        }
-        if self.drain_delay + self.drain_spread >= self.drain_deadline {
-            return Err("--drain-deadline (GATEBUS_DRAIN_DEADLINE): must be longer than --drain-delay and --drain-spread together".into());
-        }
+        wrong.when(
+            self.max_message > MOST_MESSAGE,
+            format!(
+                "--max-message (GATEBUS_MAX_MESSAGE): at most {}KiB",
+                MOST_MESSAGE / 1024
+            ),
+        );
+        wrong.when(
+            self.mailbox < self.max_message && self.max_message <= MOST_MESSAGE,
+            "--mailbox (GATEBUS_MAILBOX): must hold at least one message of --max-message",
+        );
+        wrong.when(
+            self.drain_delay + self.drain_spread >= self.drain_deadline,
+            "--drain-deadline (GATEBUS_DRAIN_DEADLINE): must be longer than --drain-delay and --drain-spread together",
+        );
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let advice = Advice {
             min: millis(self.reconnect_min),
             max: millis(self.reconnect_max),
         };
-        if advice.min > advice.max {
-            return Err(
-                "--reconnect-max (GATEBUS_RECONNECT_MAX): must not be less than --reconnect-min"
-                    .into(),
-            );
-        }
+        wrong.when(
+            advice.min > advice.max,
+            "--reconnect-max (GATEBUS_RECONNECT_MAX): must not be less than --reconnect-min",
+        );
+        let nats = match nats {
+            Some(nats) if wrong.is_empty() => nats,
+            _ => return Err(wrong),
+        };
         let shards = self.shards.unwrap_or_else(|| {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             u16::try_from(cores).unwrap_or(u16::MAX)
@@ -316,7 +351,12 @@ impl Options {
         let room = descriptors
             .saturating_sub(OTHER_DESCRIPTORS + u64::from(shards) * 8)
             .max(1);
+        let effective = &mut self.effective;
+        effective.computed("GATEBUS_SHARDS", shards, "the number of cores");
+        let limit = "the descriptor limit";
+        effective.computed("GATEBUS_MAX_CONNECTIONS", room, limit);
         Ok(Config {
+            effective: self.effective,
             listen,
             protocols,
             nats: nats.servers,
@@ -368,42 +408,47 @@ pub(crate) fn program_name() -> String {
 /// process, less that word. Help and version are printed; a bad value is one line that names its
 /// option, and exit status 2.
 pub(crate) fn parse_or_exit<T: Parser>(name: &str, args: Vec<OsString>) -> T {
-    let command = || T::command().bin_name(format!("{} {name}", program_name()));
-    read(command(), args).unwrap_or_else(|e| {
+    let command = T::command().bin_name(format!("{} {name}", program_name()));
+    read(&command, &args).unwrap_or_else(|e| {
         if !e.use_stderr() {
             e.exit();
         }
-        eprintln!("{} {name}: {}", program_name(), complaint_of(command(), &e));
+        eprintln!("{} {name}: {}", program_name(), complaint_of(command, &e));
         std::process::exit(2);
     })
 }
 
+/// Why there are no options.
+#[derive(Debug)]
+enum Unread {
+    /// For help or the version.
+    Asked(clap::Error),
+    Wrong(Problems),
+}
+
 /// Reads arguments and the process's variables; one that is set to nothing is not set.
-fn read<T: FromArgMatches>(command: clap::Command, args: Vec<OsString>) -> Result<T, clap::Error> {
-    read_unless(command, args, is_empty)
+fn read<T: FromArgMatches>(command: &clap::Command, args: &[OsString]) -> Result<T, clap::Error> {
+    let set = with_what_is_set(command.clone(), is_empty);
+    T::from_arg_matches(&matches(command, &set, args)?)
 }
 
 /// Leaves out the variables that are `unset`: charts set what they do not use to nothing.
-fn read_unless<T: FromArgMatches>(
-    command: clap::Command,
-    args: Vec<OsString>,
-    unset: impl Fn(&OsStr) -> bool,
-) -> Result<T, clap::Error> {
-    let leave_out = |arg: Arg| match arg.get_env() {
+fn with_what_is_set(command: clap::Command, unset: impl Fn(&OsStr) -> bool) -> clap::Command {
+    command.mut_args(|arg| match arg.get_env() {
         Some(name) if unset(name) => arg.env(Resettable::Reset),
         _ => arg,
-    };
-    match command
-        .clone()
-        .mut_args(leave_out)
-        .try_get_matches_from(&args)
-    {
-        Ok(matches) => T::from_arg_matches(&matches),
+    })
+}
+
+fn matches(
+    command: &clap::Command,
+    set: &clap::Command,
+    args: &[OsString],
+) -> Result<ArgMatches, clap::Error> {
+    match set.clone().try_get_matches_from(args) {
         // help names every variable
-        Err(e) if e.kind() == ErrorKind::DisplayHelp => {
-            T::from_arg_matches(&command.try_get_matches_from(args)?)
-        }
-        Err(e) => Err(e),
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => command.clone().try_get_matches_from(args),
+        outcome => outcome,
     }
 }
 

@@ -55,8 +55,8 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
     let options: Ctl = parse_or_exit(NAME, args);
     let nats = match options.nats.check() {
         Ok(nats) => nats,
-        Err(e) => {
-            eprintln!("{} {NAME}: {e}", program_name());
+        Err(problems) => {
+            problems.say(&format!("{} {NAME}", program_name()));
             return ExitCode::from(2);
         }
     };

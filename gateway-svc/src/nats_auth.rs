@@ -67,6 +67,18 @@ impl FromStr for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// The whole address, with stars in the place of user and password, or token.
+    pub(crate) fn masked(&self) -> String {
+        let scheme = if self.tls { "tls" } else { "nats" };
+        let who = match (&self.user, &self.password) {
+            (None, None) => "",
+            _ => "***@",
+        };
+        format!("{scheme}://{who}{self}")
+    }
+}
+
 /// Leaves user and password out.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

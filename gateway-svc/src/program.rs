@@ -34,13 +34,18 @@ pub fn run(protocols: Protocols) -> ExitCode {
     }
     let options = Options::parse_or_exit(&protocols);
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let is_check = options.is_check();
     let config = match options.check(descriptors, protocols) {
         Ok(config) => config,
-        Err(e) => {
-            eprintln!("{}: {e}", program_name());
+        Err(problems) => {
+            problems.say(&program_name());
             return ExitCode::from(2);
         }
     };
+    if is_check {
+        print!("{}", config.effective);
+        return ExitCode::SUCCESS;
+    }
     log(&config);
     end_at_a_panic();
     match serve(config) {

@@ -1,21 +1,55 @@
-//! The complaint about a bad option: one line, by the names of flag and variable, and no password.
+//! The complaints about bad options: a line for each, by the names of flag and variable, and no password.
 
-use std::error::Error;
+use std::{error::Error, ffi::OsString};
 
 use clap::{
-    CommandFactory,
+    Command, CommandFactory,
+    builder::ValueParser,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::Options;
+use super::{Options, Problems};
 
-/// What clap has to say of the gateway's own options.
-pub(super) fn complaint(error: &clap::Error) -> String {
-    complaint_of(Options::command(), error)
+/// What clap has to say of the gateway's own options: `first`, and what else it finds when that one
+/// is let through.
+pub(super) fn complaints(mut command: Command, args: &[OsString], first: clap::Error) -> Problems {
+    let mut found = Vec::new();
+    let mut error = first;
+    let mut let_through = Vec::new();
+    loop {
+        found.push(complaint_of(Options::command(), &error));
+        let Some(id) = unreadable(&command, &error) else {
+            break;
+        };
+        command = command.mut_arg(&id, |arg| arg.value_parser(ValueParser::os_string()));
+        let_through.push(id);
+        match command.clone().try_get_matches_from(args) {
+            Err(e) if !unreadable(&command, &e).is_some_and(|id| let_through.contains(&id)) => {
+                error = e;
+            }
+            _ => break,
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The option of which a value was given that is none.
+fn unreadable(command: &Command, error: &clap::Error) -> Option<String> {
+    let (ErrorKind::ValueValidation | ErrorKind::InvalidValue) = error.kind() else {
+        return None;
+    };
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let mut command = command.clone();
+    command.build();
+    let mut arguments = command.get_arguments();
+    let found = arguments.find(|arg| arg.to_string() == *argument);
+    found.map(|arg| arg.get_id().to_string())
 }
 
 /// What clap has to say of a command's options.
-pub(crate) fn complaint_of(mut command: clap::Command, error: &clap::Error) -> String {
+pub(crate) fn complaint_of(mut command: Command, error: &clap::Error) -> String {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) => argument.as_str(),
         _ => "",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use wire::Prefix;
 
+use super::Problems;
 use crate::{
     nats_auth::{Credentials, ServerUrl},
     tls::{CertificateFiles, ClientTls},
@@ -73,27 +74,31 @@ pub(crate) struct NatsConfig {
 
 impl NatsOptions {
     /// Looks at the files that are named.
-    pub(crate) fn check(self) -> Result<NatsConfig, String> {
-        if self.nats_password_file.is_some() && self.nats_user.is_none() {
-            return Err(
-                "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)".into(),
-            );
-        }
-        let own = own(self.nats_cert_file, self.nats_key_file)?;
-        let credentials = Credentials::named(
+    pub(crate) fn check(self) -> Result<NatsConfig, Problems> {
+        let mut wrong = Problems::default();
+        wrong.when(
+            self.nats_password_file.is_some() && self.nats_user.is_none(),
+            "--nats-password-file (NATS_PASSWORD_FILE) needs --nats-user (NATS_USER)",
+        );
+        let credentials = wrong.ok(Credentials::named(
             self.nats_user,
             self.nats_password_file,
             self.nats_token_file,
             self.nats_nkey_file,
             self.nats_creds_file,
-        )?;
-        credentials.check()?;
-        Ok(NatsConfig {
-            credentials,
-            tls: tls(self.nats_ca_file, own, &self.nats)?,
-            servers: self.nats,
-            prefix: self.prefix,
-        })
+        ));
+        wrong.ok(credentials.as_ref().map_or(Ok(()), Credentials::check));
+        let own = wrong.ok(own(self.nats_cert_file, self.nats_key_file));
+        let tls = wrong.ok(tls(self.nats_ca_file, own.flatten(), &self.nats));
+        match (credentials, tls) {
+            (Some(credentials), Some(tls)) if wrong.is_empty() => Ok(NatsConfig {
+                servers: self.nats,
+                credentials,
+                tls,
+                prefix: self.prefix,
+            }),
+            _ => Err(wrong),
+        }
     }
 }
 
@@ -116,14 +121,18 @@ fn tls(
     ca: Option<PathBuf>,
     own: Option<CertificateFiles>,
     nats: &[ServerUrl],
-) -> Result<Option<ClientTls>, String> {
+) -> Result<Option<ClientTls>, Problems> {
     if ca.is_none() && own.is_none() && !nats.iter().any(|url| url.tls) {
         return Ok(None);
     }
     let alone = |ca: Option<PathBuf>, own| ClientTls { ca, own }.config().map(drop);
-    alone(ca.clone(), None).map_err(|e| format!("--nats-ca-file (NATS_CA_FILE): {e}"))?;
-    alone(None, own.clone()).map_err(|e| {
+    let mut wrong = Problems::default();
+    wrong.ok(alone(ca.clone(), None).map_err(|e| format!("--nats-ca-file (NATS_CA_FILE): {e}")));
+    wrong.ok(alone(None, own.clone()).map_err(|e| {
         format!("--nats-cert-file (NATS_CERT_FILE), --nats-key-file (NATS_KEY_FILE): {e}")
-    })?;
-    Ok(Some(ClientTls { ca, own }))
+    }));
+    match wrong.is_empty() {
+        true => Ok(Some(ClientTls { ca, own })),
+        false => Err(wrong),
+    }
 }

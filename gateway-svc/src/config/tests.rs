@@ -3,14 +3,73 @@
 use super::*;
 
 /// Reads options, and no variable of whoever runs the test.
-fn read(args: &[&str]) -> Result<Options, String> {
+fn read(args: &[&str]) -> Result<Options, Problems> {
     let args = ["gateway-svc"].iter().chain(args).map(Into::into).collect();
-    Options::read(args, |_| true, &Protocols::default()).map_err(|e| complaint(&e))
+    Options::read(args, |_| true, &Protocols::default()).map_err(|e| match e {
+        Unread::Wrong(problems) => problems,
+        Unread::Asked(e) => panic!("{e}"),
+    })
 }
 
 fn complaint_about(args: &[&str]) -> String {
     let config = read(args).and_then(|options| options.check(1024, Protocols::default()));
-    config.expect_err("it is wrong")
+    config.expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let values = [
+        "--shards=0",
+        "--slow-client=scold",
+        "--ack-wait=10",
+        "--nats=http://me:s3cret@h",
+        "--listen=x",
+    ];
+    let said = complaint_about(&values);
+    assert_eq!(said.lines().count(), values.len(), "{said}");
+    for value in values {
+        let name = value.split('=').next().expect("a name");
+        assert_eq!(said.matches(name).count(), 1, "{name}: {said}");
+    }
+    assert!(!said.contains("s3cret"), "{said}");
+
+    let rules = [
+        "--nats-token-file=/nowhere/a",
+        "--nats-ca-file=/nowhere/b",
+        "--listen=ftp://0.0.0.0:1?service=a",
+        "--listen=tcp://0.0.0.0:1?service=a&cert=/nowhere/c&key=/nowhere/d",
+        "--max-message=9MiB",
+        "--drain-deadline=1s",
+        "--reconnect-max=0s",
+    ];
+    let said = complaint_about(&rules);
+    assert_eq!(said.lines().count(), rules.len(), "{said}");
+    assert_eq!(complaint_about(&["--shards"]).lines().count(), 1);
+}
+
+#[test]
+fn the_effective_configuration_says_what_counts_and_from_where_and_no_password() {
+    let urls = "tls://me:s3cret@a,nats://t0ken@b:4333,c";
+    let args = ["--nats", urls, "--ack-wait=3s", "--ping-data", "a\nb"];
+    let config = read(&args)
+        .expect("options")
+        .check(1024, Protocols::default());
+    let shown = config.expect("a configuration").effective.to_string();
+    for line in [
+        "NATS_URL=tls://***@a:4222,nats://***@b:4333,c  # --nats",
+        "GATEBUS_ACK_WAIT=3s  # --ack-wait",
+        "GATEBUS_MAX_MESSAGE=256KiB  # default",
+        "GATEBUS_PING_DATA=a\\nb  # --ping-data",
+        "# NATS_USER is not set",
+    ] {
+        assert!(shown.lines().any(|l| l == line), "{line}: {shown}");
+    }
+    assert!(shown.contains("  # the number of cores\n"), "{shown}");
+    assert!(shown.contains("  # the descriptor limit\n"), "{shown}");
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("t0ken"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -120,7 +179,10 @@ fn one_tls_address_is_tls_to_all() {
 fn help_names_also_the_variables_that_are_set_to_nothing() {
     let help = ["gateway-svc", "--help"].map(Into::into).to_vec();
     let help = Options::read(help, |_| true, &Protocols::default());
-    let help = help.expect_err("it is help").to_string();
+    let Err(Unread::Asked(help)) = help else {
+        panic!("it is help");
+    };
+    let help = help.to_string();
     assert!(help.contains("GATEBUS_TRUSTED_PROXIES"), "{help}");
     assert!(help.contains("websocket, text, frame, tcp"), "{help}");
 }

@@ -1,6 +1,10 @@
 //! Options: what is wrong is said in one line, before anything is opened.
 
-use gatebus_tests::{Certificates, Gateway, Nats, gateway::command, process::Process};
+use gatebus_tests::{
+    Certificates, Gateway, Nats,
+    gateway::command,
+    process::{Process, run_to_end},
+};
 
 /// Runs a gateway that must not start, and returns what it says.
 async fn refusal(nats: &Nats, arguments: &[&str], variables: &[(&str, &str)]) -> Vec<String> {
@@ -228,6 +232,61 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
         gateway = gateway.env(name, "");
     }
     gateway.start().await;
+}
+
+/// Proves that a configuration can be checked before it is rolled out: what counts is printed, and no
+/// secret; no port is opened, and nobody is asked.
+#[tokio::test]
+async fn check_config_prints_what_counts_and_ends_without_nats_or_ports() {
+    let mut nats = Nats::start().await;
+    nats.stop().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let password = nats.folder().join("password");
+    std::fs::write(&password, "s3cret\n").expect("a temporary file");
+    let password = password.to_str().expect("text");
+    let listen = format!("websocket://{address}?service=test");
+    let mut command = command(&nats);
+    command.args(["--check-config", "--listen", &listen, "--nats-user", "ann"]);
+    command.env("NATS_PASSWORD_FILE", password);
+    let ended = run_to_end("--check-config", command).await;
+    assert_eq!((ended.status, ended.err.as_str()), (0, ""), "{ended:?}");
+    for line in [
+        format!("GATEBUS_LISTEN={listen}  # --listen"),
+        format!("GATEBUS_PREFIX={}  # environment", nats.prefix()),
+        format!("NATS_PASSWORD_FILE={password}  # environment"),
+        "GATEBUS_ACK_WAIT=10s  # default".to_owned(),
+    ] {
+        assert!(
+            ended.out.lines().any(|l| l == line),
+            "{line}: {}",
+            ended.out
+        );
+    }
+    assert!(!ended.out.contains("s3cret"), "{}", ended.out);
+}
+
+/// Proves that all that is wrong is told at once, and not one thing after another.
+#[tokio::test]
+async fn each_problem_of_a_configuration_is_a_line() {
+    let nats = Nats::start().await;
+    let files = [
+        "--nats-token-file",
+        "/nowhere/token",
+        "--nats-ca-file",
+        "/nowhere/ca",
+    ];
+    for more in [[].as_slice(), &["--check-config"]] {
+        let arguments = [more, &files].concat();
+        let said = refusal(&nats, &arguments, &[("GATEBUS_DRAIN_DEADLINE", "1s")]).await;
+        assert_eq!(said.len(), 3, "{said:#?}");
+        for name in ["NATS_TOKEN_FILE", "NATS_CA_FILE", "GATEBUS_DRAIN_DEADLINE"] {
+            assert!(said.iter().any(|line| line.contains(name)), "{said:#?}");
+        }
+        let values = [("GATEBUS_SHARDS", "0"), ("GATEBUS_ACK_WAIT", "1")];
+        let said = refusal(&nats, more, &values).await;
+        assert_eq!(said.len(), 2, "{said:#?}");
+    }
 }
 
 /// Proves that a port which is taken is an error that says so, not a gateway that nobody finds.
