@@ -111,12 +111,14 @@ impl Gateway {
         let watching = tokio::spawn(tls::watch(self.certificates(&metrics)));
         let mut ended = Vec::new();
         for ((number, listeners), drain) in (0..).zip(self.shards).zip(&drain) {
+            let services = listeners.iter().map(|l| l.listen.url.service.clone());
+            let services: Vec<_> = services.collect();
             let parts = ShardParts {
                 number,
                 listeners,
                 config: self.config.clone(),
                 process: process.clone(),
-                metrics: metrics.shard(number),
+                metrics: metrics.shard(number, &services),
                 dialer: Dialer {
                     servers: self.config.nats.clone(),
                     credentials: self.config.credentials.clone(),

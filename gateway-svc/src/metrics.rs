@@ -1,6 +1,7 @@
 //! Metrics: one struct for the process, one handle for each shard.
 //!
-//! Labels come from enums only. A shard resolves its counters once, at its start.
+//! Labels come from enums and from the listeners' services only, so there are as many series as the
+//! configuration makes, whatever clients do. A shard resolves its counters once, at its start.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use wire::{AckStatus, CloseCode, DeadReason, EventKind};
+use wire::{AckStatus, CloseCode, DeadReason, EventKind, ServiceName};
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -77,23 +78,19 @@ families! {
 
 /// One shard's counters.
 pub(crate) struct ShardMetrics {
-    pub(crate) connections: GaugeU64,
+    /// By the number of the listener; listeners of one service share what is counted.
+    services: Vec<ServiceMetrics>,
     pub(crate) closing: GaugeU64,
     pub(crate) uids: GaugeU64,
     pub(crate) groups: GaugeU64,
     pub(crate) link_up: GaugeU64,
-    pub(crate) opened: Counter,
     pub(crate) received: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent: Counter,
     pub(crate) sent_bytes: Counter,
     pub(crate) dropped: Counter,
     pub(crate) paused: Counter,
-    pub(crate) batches: Counter,
-    pub(crate) redelivered: Counter,
     pub(crate) late: Counter,
-    pub(crate) failed: Counter,
-    pub(crate) no_worker: Counter,
     pub(crate) unsent: Counter,
     pub(crate) sessions_refused: Counter,
     pub(crate) commands: Counter,
@@ -102,6 +99,16 @@ pub(crate) struct ShardMetrics {
     pub(crate) reconnects: Counter,
     refused: Vec<(&'static str, Counter)>,
     closed: Vec<(&'static str, Counter)>,
+}
+
+/// What a shard counts of one service: by these figures its workers are scaled.
+pub(crate) struct ServiceMetrics {
+    pub(crate) connections: GaugeU64,
+    pub(crate) opened: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) redelivered: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) no_worker: Counter,
     events: [Counter; 4],
     acks: [Counter; 4],
     dead: [Counter; 4],
@@ -164,34 +171,30 @@ impl Metrics {
         }
     }
 
-    /// The counters of one shard, every one at 0.
-    pub(crate) fn shard(&self, shard: u16) -> ShardMetrics {
+    /// The counters of one shard, every one at 0, with listeners for these services.
+    pub(crate) fn shard(&self, shard: u16, services: &[ServiceName]) -> ShardMetrics {
         let f = &self.families;
         let plain = || vec![("shard", shard.to_string())];
         let with = |name, value: &str| vec![("shard", shard.to_string()), (name, value.to_owned())];
         let counter = |family: &Counters| family.get_or_create_owned(&plain());
         let gauge = |family: &Gauges| family.get_or_create_owned(&plain());
         let labels = CloseCode::ALL.iter().map(|c| c.label()).chain(CLOSED);
-        let ack = |status| f.acks.get_or_create_owned(&with("status", status));
-        let dead = |reason| f.dead.get_or_create_owned(&with("reason", reason));
         ShardMetrics {
-            connections: gauge(&f.connections),
+            services: services
+                .iter()
+                .map(|name| self.service(shard, name))
+                .collect(),
             closing: gauge(&f.closing),
             uids: gauge(&f.uids),
             groups: gauge(&f.groups),
             link_up: gauge(&f.link_up),
-            opened: counter(&f.opened),
             received: counter(&f.received),
             received_bytes: counter(&f.received_bytes),
             sent: counter(&f.sent),
             sent_bytes: counter(&f.sent_bytes),
             dropped: counter(&f.dropped),
             paused: counter(&f.paused),
-            batches: counter(&f.batches),
-            redelivered: counter(&f.redelivered),
             late: counter(&f.late),
-            failed: counter(&f.failed),
-            no_worker: counter(&f.no_worker),
             unsent: counter(&f.unsent),
             sessions_refused: counter(&f.sessions_refused),
             commands: counter(&f.commands),
@@ -204,17 +207,35 @@ impl Metrics {
             closed: labels
                 .map(|l| (l, f.closed.get_or_create_owned(&with("reason", l))))
                 .collect(),
-            events: EventKind::ALL
-                .map(|kind| f.events.get_or_create_owned(&with("kind", kind.token()))),
-            acks: [ack("done"), ack("retry"), ack("progress"), ack("busy")],
-            dead: [
-                dead("attempts"),
-                dead("no_worker"),
-                dead("drain"),
-                dead("too_large"),
-            ],
-            moved: ["gone", "silent", "busy"]
-                .map(|why| f.moved.get_or_create_owned(&with("reason", why))),
+        }
+    }
+
+    fn service(&self, shard: u16, service: &ServiceName) -> ServiceMetrics {
+        let f = &self.families;
+        let plain = || {
+            vec![
+                ("shard", shard.to_string()),
+                ("service", service.to_string()),
+            ]
+        };
+        let counter = |family: &Counters| family.get_or_create_owned(&plain());
+        let each = |family: &Counters, name, value: &str| {
+            let labels = [plain(), vec![(name, value.to_owned())]].concat();
+            family.get_or_create_owned(&labels)
+        };
+        let statuses = ["done", "retry", "progress", "busy"];
+        let reasons = ["attempts", "no_worker", "drain", "too_large"];
+        ServiceMetrics {
+            connections: f.connections.get_or_create_owned(&plain()),
+            opened: counter(&f.opened),
+            batches: counter(&f.batches),
+            redelivered: counter(&f.redelivered),
+            failed: counter(&f.failed),
+            no_worker: counter(&f.no_worker),
+            events: EventKind::ALL.map(|kind| each(&f.events, "kind", kind.token())),
+            acks: statuses.map(|status| each(&f.acks, "status", status)),
+            dead: reasons.map(|reason| each(&f.dead, "reason", reason)),
+            moved: ["gone", "silent", "busy"].map(|why| each(&f.moved, "reason", why)),
         }
     }
 }
@@ -232,6 +253,13 @@ impl ShardMetrics {
         }
     }
 
+    /// What is counted of the service of a listener, by the listener's number.
+    pub(crate) fn service(&self, listener: u16) -> &ServiceMetrics {
+        &self.services[usize::from(listener)]
+    }
+}
+
+impl ServiceMetrics {
     pub(crate) fn event(&self, kind: EventKind) {
         self.events[kind as usize].inc();
     }

@@ -24,18 +24,18 @@ alerts:
       summary: A gateway has no NATS
       description: {{ "Pod {{ $labels.pod }} has had no connection to NATS for a minute; its clients stay, their events wait." | quote }}
   - alert: GatebusEventsGivenUp
-    expr: sum by (namespace, reason) (increase(gatebus_gateway_events_dead_total{{ "{" }}{{ $s }}}[10m])) > 0
+    expr: sum by (namespace, service, reason) (increase(gatebus_gateway_events_dead_total{{ "{" }}{{ $s }}}[10m])) > 0
     labels: {severity: critical}
     annotations:
       summary: Events were given up
-      description: {{ "{{ $value | humanize }} events were given up in ten minutes, reason {{ $labels.reason }}." | quote }}
+      description: {{ "{{ $value | humanize }} events of service {{ $labels.service }} were given up in ten minutes, reason {{ $labels.reason }}." | quote }}
   - alert: GatebusNoWorker
-    expr: sum by (namespace) (rate(gatebus_gateway_batches_refused_total{{ "{" }}{{ $s }}}[2m])) > 0
+    expr: sum by (namespace, service) (rate(gatebus_gateway_batches_refused_total{{ "{" }}{{ $s }}}[2m])) > 0
     for: 1m
     labels: {severity: critical}
     annotations:
       summary: A service has no worker
-      description: NATS has known no worker for events for a minute; clients wait, and are closed with 1013 in the end.
+      description: {{ "NATS has known no worker of service {{ $labels.service }} for a minute; its clients wait, and are closed with 1013 in the end." | quote }}
   - alert: GatebusGatewayFull
     expr: sum by (namespace, pod) (gatebus_gateway_connections{{ "{" }}{{ $s }}}) > {{ mulf $most 0.9 | int64 }}
     for: 5m
@@ -44,26 +44,26 @@ alerts:
       summary: A gateway is nearly full
       description: {{ printf "Pod {{ $labels.pod }} has {{ $value }} of %d connections." $most | quote }}
   - alert: GatebusEventsAgain
-    expr: sum by (namespace) (rate(gatebus_gateway_batches_redelivered_total{{ "{" }}{{ $s }}}[5m])) / sum by (namespace) (rate(gatebus_gateway_batches_published_total{{ "{" }}{{ $s }}}[5m])) > 0.05
+    expr: sum by (namespace, service) (rate(gatebus_gateway_batches_redelivered_total{{ "{" }}{{ $s }}}[5m])) / sum by (namespace, service) (rate(gatebus_gateway_batches_published_total{{ "{" }}{{ $s }}}[5m])) > 0.05
     for: 10m
     labels: {severity: warning}
     annotations:
       summary: Workers crash or are slow
-      description: {{ "{{ $value | humanizePercentage }} of all batches had to be delivered again." | quote }}
+      description: {{ "{{ $value | humanizePercentage }} of all batches for service {{ $labels.service }} had to be delivered again." | quote }}
   - alert: GatebusWorkersBusy
-    expr: sum by (namespace) (rate(gatebus_gateway_acks_total{{ "{" }}{{ $s }},status="busy"}[5m])) / sum by (namespace) (rate(gatebus_gateway_acks_total{{ "{" }}{{ $s }}}[5m])) > 0.1
+    expr: sum by (namespace, service) (rate(gatebus_gateway_acks_total{{ "{" }}{{ $s }},status="busy"}[5m])) / sum by (namespace, service) (rate(gatebus_gateway_acks_total{{ "{" }}{{ $s }}}[5m])) > 0.1
     for: 10m
     labels: {severity: warning}
     annotations:
       summary: There are too few workers
-      description: {{ "{{ $value | humanizePercentage }} of all answers of workers are `busy`." | quote }}
+      description: {{ "{{ $value | humanizePercentage }} of all answers of the workers of {{ $labels.service }} are `busy`." | quote }}
   - alert: GatebusHandlersFail
-    expr: sum by (namespace) (rate(gatebus_gateway_events_failed_total{{ "{" }}{{ $s }}}[5m])) / sum by (namespace) (rate(gatebus_gateway_events_total{{ "{" }}{{ $s }}}[5m])) > 0.05
+    expr: sum by (namespace, service) (rate(gatebus_gateway_events_failed_total{{ "{" }}{{ $s }}}[5m])) / sum by (namespace, service) (rate(gatebus_gateway_events_total{{ "{" }}{{ $s }}}[5m])) > 0.05
     for: 10m
     labels: {severity: warning}
     annotations:
       summary: Handlers fail
-      description: {{ "{{ $value | humanizePercentage }} of all events end with an error or a panic in the handler." | quote }}
+      description: {{ "{{ $value | humanizePercentage }} of all events of service {{ $labels.service }} end with an error or a panic in the handler." | quote }}
   - alert: GatebusClientsSlow
     expr: sum by (namespace) (rate(gatebus_gateway_connections_closed_total{{ "{" }}{{ $s }},reason="slow_client"}[10m])) / sum by (namespace) (rate(gatebus_gateway_connections_closed_total{{ "{" }}{{ $s }}}[10m])) > 0.05
     for: 10m

@@ -26,7 +26,7 @@ def queries():
     for name in BOARDS:
         for panel in board(name)["panels"]:
             for target in panel["targets"]:
-                yield f"{name}: {panel['title']}", target["expr"].replace("$__rate_interval", "2m").replace("$namespace", "a").replace("$release", "b")
+                yield f"{name}: {panel['title']}", target["expr"].replace("$__rate_interval", "2m").replace("$namespace", "a").replace("$release", "b").replace("$service", "c")
     for o in every(render("keda"), "ScaledObject"):
         for trigger in o["spec"]["triggers"]:
             yield o["metadata"]["name"], trigger["metadata"]["query"]
@@ -62,6 +62,28 @@ def test_every_query_asks_for_series_that_there_are():
     for where, query in queries():
         names = set(re.findall(r"\b(?:gatebus|container)_\w+", re.sub(r"\{[^}]*\}", "", query)))
         assert names and names <= known, f"{where}: {names - known}"
+
+
+def metrics_of_services():
+    """Those that a gateway has for each service, from its source."""
+    source = (ROOT / "gateway-svc/src/metrics.rs").read_text()
+    made = source.partition("fn service(")[2].partition("\n    }\n")[0]
+    fields = set(re.findall(r"\bf\.(\w+)", made))
+    names = dict(re.findall(r'(\w+): (?:Counters|Gauges), "(\w+)"', source))
+    return {f"gatebus_gateway_{names[field]}" for field in fields}
+
+
+def test_who_asks_for_a_service_asks_for_series_that_have_one():
+    own = metrics_of_services()
+    assert len(own) >= 8
+    asked = 0
+    for where, query in queries():
+        for name, selector in re.findall(r"(gatebus_gateway_\w+)\{([^}]*)\}", query):
+            has_service = name.removesuffix("_total") in own
+            if "service" in selector or re.search(r"by \([^)]*service", query):
+                asked += 1
+                assert has_service, f"{where}: {name}"
+    assert asked > 10
 
 
 def test_alerts_look_at_this_release_only():
@@ -116,7 +138,8 @@ def test_a_dashboard_is_whole(name):
         taken |= cells
         assert p["description"] and p["title"]
         assert p["datasource"]["uid"] == "${datasource}"
-    assert [v["name"] for v in b["templating"]["list"]] == ["datasource", "namespace", "release"]
+    own = {"workers": ["service"]}.get(name, [])
+    assert [v["name"] for v in b["templating"]["list"]] == ["datasource", "namespace", "release", *own]
     assert b["uid"] == f"gatebus-{name}"
 
 

@@ -103,7 +103,9 @@ impl Shard {
         }
         self.clients[index] = Some(Box::new(client));
         self.open += 1;
-        self.metrics.opened.inc();
+        let service = self.metrics.service(newcomer.listener);
+        service.opened.inc();
+        service.connections.inc();
         self.count();
         let handshake = newcomer.handshake.map(|h| Event::Websocket(Box::new(h)));
         self.push_events(
@@ -135,6 +137,7 @@ impl Shard {
             dispatch,
             open,
             codec,
+            listener,
             ..
         } = &mut **client
         else {
@@ -142,6 +145,7 @@ impl Shard {
         };
         let (mut ending, mut heard) = (None, false);
         let (metrics, most) = (&self.metrics, self.max_message);
+        let service = metrics.service(*listener);
         let reading = Reading {
             scratch: &mut self.scratch,
             codec: self.protocols.codec(*codec),
@@ -162,7 +166,7 @@ impl Shard {
                     metrics.received.inc();
                     metrics.received_bytes.inc_by(payload.len() as u64);
                     if *open {
-                        metrics.event(EventKind::Message);
+                        service.event(EventKind::Message);
                         dispatch.push(Event::Message(payload));
                     }
                 }
@@ -230,8 +234,9 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
+        let service = self.metrics.service(client.listener);
         for event in events {
-            self.metrics.event(event.kind());
+            service.event(event.kind());
             client.dispatch.push(event);
         }
         self.begin(slot);
@@ -458,6 +463,7 @@ impl Shard {
         client.last_uid = uid;
         self.open -= 1;
         self.metrics.closed(end.label);
+        self.metrics.service(client.listener).connections.dec();
         self.hub.leave_all(slot, now);
         self.count();
         let End {
@@ -495,7 +501,6 @@ impl Shard {
         status.clients.store(self.open, Relaxed);
         status.uids.store(uids, Relaxed);
         status.groups.store(groups, Relaxed);
-        self.metrics.connections.set(self.open);
         self.metrics.closing.set(self.hub.len() as u64 - self.open);
         self.metrics.uids.set(uids);
         self.metrics.groups.set(groups);

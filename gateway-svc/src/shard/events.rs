@@ -129,9 +129,10 @@ impl Shard {
             return;
         }
         client.dispatch.sent(now);
-        self.metrics.batches.inc();
+        let metrics = self.metrics.service(client.listener);
+        metrics.batches.inc();
         if attempt > 1 {
-            self.metrics.redelivered.inc();
+            metrics.redelivered.inc();
         }
     }
 
@@ -171,7 +172,6 @@ impl Shard {
 
     /// A worker's answer to a batch.
     pub(super) fn ack(&mut self, worker: WorkerId, ack: Ack) {
-        self.metrics.ack(ack.status);
         let in_flight = self.hub.find(ack.conn).filter(|slot| {
             let client = self.clients[*slot as usize].as_ref();
             client.is_some_and(|c| c.dispatch.is_in_flight(ack.seq, ack.attempt))
@@ -185,6 +185,7 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
+        self.metrics.service(client.listener).ack(ack.status);
         match ack.status {
             AckStatus::Progress => client.dispatch.progress(now),
             AckStatus::Busy => {
@@ -199,7 +200,10 @@ impl Shard {
     }
 
     fn handled(&mut self, slot: Slot, worker: WorkerId, ack: Ack) {
-        self.metrics.failed.inc_by(u64::from(ack.failed));
+        if let Some(client) = &self.clients[slot as usize] {
+            let metrics = self.metrics.service(client.listener);
+            metrics.failed.inc_by(u64::from(ack.failed));
+        }
         if let Some(change) = &ack.session {
             self.change_session(slot, change);
         }
@@ -230,10 +234,12 @@ impl Shard {
 
     /// A client that sticks to a worker lets go of it. False: it sticks to none.
     pub(super) fn move_on(&mut self, slot: Slot, why: Moved) -> bool {
-        let client = self.clients[slot as usize].as_mut();
-        let moved = client.is_some_and(|client| client.dispatch.move_on());
+        let Some(client) = &mut self.clients[slot as usize] else {
+            return false;
+        };
+        let moved = client.dispatch.move_on();
         if moved {
-            self.metrics.moved(why);
+            self.metrics.service(client.listener).moved(why);
         }
         moved
     }
@@ -271,11 +277,11 @@ impl Shard {
             return;
         }
         if client.dispatch.turn_away() {
-            self.metrics.moved(Moved::Gone);
+            self.metrics.service(client.listener).moved(Moved::Gone);
             self.ready.push_back(slot);
             return;
         }
-        self.metrics.no_worker.inc();
+        self.metrics.service(client.listener).no_worker.inc();
         client.dispatch.park(now);
         let service = &mut self.services[usize::from(client.listener)];
         service.parked.push(slot);
@@ -385,7 +391,8 @@ impl Shard {
             client = %self.client_id(slot), %service, kind, events, attempts, ?reason,
             "events are given up"
         );
-        self.metrics.dead(reason, events as u64);
+        let metrics = self.metrics.service(client.listener);
+        metrics.dead(reason, events as u64);
         let dead = wire::encode(&Dead {
             service: service.clone(),
             kind: kind.to_owned(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::StreamExt;
-use gatebus_tests::{Client, Gateway, Journal, Nats, Worker, within};
+use gatebus_tests::{Client, Gateway, Journal, Nats, Worker, eventually, within};
 use serde_json::Value;
 use wire::{GatewayBeat, NodeState, WorkerBeat};
 
@@ -277,6 +277,55 @@ async fn the_metrics_that_dashboards_use_are_there_and_count() {
         .wait_metric("gatebus_gateway_connections_closed_total", "client", 1.0)
         .await;
     assert_eq!(metric("connections", "").await, 0.0);
+}
+
+/// Proves that each service can be scaled by its own figures: a busy one, one without a worker, and
+/// one with two listeners, whose clients count together.
+#[tokio::test]
+async fn each_service_has_figures_of_its_own() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .service("chat")
+        .service("iot")
+        .service("chat")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let worker = Worker::with(&nats, &journal, "worker").env("WORKER_SERVICE", "chat");
+    let _worker = worker.start().await;
+    let mut clients = Vec::new();
+    for port in gateway.ports() {
+        clients.push(Client::to(*port, "/").connect().await);
+    }
+    for at in [0, 2] {
+        assert_eq!(clients[at].ask("hello").await, "hello");
+    }
+    let of = async |name: &str, labels: &str| {
+        gateway
+            .metric(&format!("gatebus_gateway_{name}"), labels)
+            .await
+    };
+    let refused = "gatebus_gateway_batches_refused_total";
+    gateway.wait_metric(refused, "service=\"iot\"", 1.0).await;
+    let (chat, iot) = ("service=\"chat\"", "service=\"iot\"");
+    for (name, of_chat, of_iot) in [
+        ("connections", 2.0, 1.0),
+        ("connections_opened_total", 2.0, 1.0),
+    ] {
+        assert_eq!(of(name, chat).await, of_chat, "{name}");
+        assert_eq!(of(name, iot).await, of_iot, "{name}");
+    }
+    let message = |service| format!("{service},kind=\"message\"");
+    assert_eq!(of("events_total", &message(chat)).await, 2.0);
+    assert_eq!(of("events_total", &message(iot)).await, 0.0);
+    assert_eq!(of("batches_refused_total", chat).await, 0.0);
+    assert!(of("acks_total", chat).await > 0.0);
+    assert_eq!(of("acks_total", iot).await, 0.0);
+    drop(clients.pop());
+    eventually("one client of chat less", || async {
+        (of("connections", chat).await == 1.0).then_some(())
+    })
+    .await;
 }
 
 /// Proves the three paths of the admin port, and that there is no fourth.
