@@ -6,6 +6,10 @@
 //! the shard then subscribes and sends anew, and the link says [`LinkEvent::Ready`] only after a
 //! round trip behind all that.
 //!
+//! A server that says that it is about to stop (lame duck mode) is left before it does: the link
+//! dials another while it goes on, and when there is one it lets the old server hear all that was
+//! written, and hands over what that had for it, before it leaves ([`LinkEvent::Moved`]).
+//!
 //! What was written before a loss may or may not have arrived. The shard knows what needs an ack.
 
 mod dial;
@@ -17,11 +21,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 use tracing::{debug, error, info, warn};
 
 pub(crate) use self::{
@@ -44,6 +48,12 @@ const PING_MISSES: u32 = 2;
 const MOST_UNWRITTEN: usize = 4 * 1024 * 1024;
 /// Above this nothing at all is put in: a server that takes nothing must not cost our memory.
 const MOST_WAITING: usize = 16 * 1024 * 1024;
+/// A server that is about to stop is left within this, at a random time: not by everybody at once.
+/// It gives its clients ten seconds, unless it is told otherwise.
+const MOVE_WITHIN: Duration = Duration::from_secs(1);
+/// A server that is left has so long to bring the acks of what is under way; nothing new goes out
+/// meanwhile.
+const LAST_ACKS: Duration = Duration::from_millis(200);
 /// A connection that dies younger than this makes the next one wait.
 const YOUNG: Duration = Duration::from_secs(5);
 
@@ -58,6 +68,8 @@ pub(crate) enum LinkEvent {
     Message(Message),
     /// The connection is lost.
     Down,
+    /// The connection was left, for another that is there already.
+    Moved,
 }
 
 /// Why a message was not put in.
@@ -71,9 +83,18 @@ pub(crate) enum Unsent {
     Full,
 }
 
+type Dialing = Pin<Box<dyn Future<Output = Established>>>;
+
 enum Phase {
-    Dialing(Pin<Box<dyn Future<Output = Established>>>),
+    Dialing(Dialing),
     Up(Box<Up>),
+}
+
+/// How far it is on the way to another server.
+enum Move {
+    Dialing(Dialing),
+    /// There it is; the old server still hears what was put in, and brings the last acks.
+    Leaving(Box<Established>, Pin<Box<Sleep>>),
 }
 
 struct Up {
@@ -84,6 +105,9 @@ struct Up {
     max_payload: usize,
     server: String,
     since: Instant,
+    moving: Option<Move>,
+    /// Something was put in since the last round trip was asked for.
+    unheard: bool,
     /// What the server complained of last: why it then closes the connection.
     complaint: Option<String>,
 }
@@ -137,7 +161,9 @@ impl Link {
 
     /// Whether the server keeps up with what is put in.
     pub(crate) fn has_room(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up) if up.wire.writer.bytes().len() < MOST_UNWRITTEN)
+        matches!(&self.phase, Phase::Up(up)
+            if up.wire.writer.bytes().len() < MOST_UNWRITTEN
+                && !matches!(up.moving, Some(Move::Leaving(..))))
     }
 
     /// Whether everything has been written, and the server has heard it.
@@ -156,8 +182,7 @@ impl Link {
     /// Asks for a round trip; [`Self::is_flushed`] tells when it is over.
     pub(crate) fn flush(&mut self) {
         if let Phase::Up(up) = &mut self.phase {
-            up.pongs_due += 1;
-            up.wire.writer.ping();
+            up.flush();
         }
     }
 
@@ -177,6 +202,7 @@ impl Link {
         if up.wire.writer.bytes().len() > MOST_WAITING {
             return Err(Unsent::Full);
         }
+        up.unheard = true;
         up.wire.writer.publish(subject.as_ref(), reply, payload);
         Ok(())
     }
@@ -220,12 +246,18 @@ impl Link {
                         max_payload,
                         server,
                         since: Instant::now(),
+                        moving: None,
+                        unheard: false,
                         complaint: None,
                     }));
                     return Poll::Ready(LinkEvent::Up);
                 }
                 Phase::Up(up) => match up.wire.poll_next(cx) {
                     Poll::Pending => {
+                        match up.poll_move(cx) {
+                            Poll::Pending => {}
+                            Poll::Ready(next) => return Poll::Ready(self.moved(next)),
+                        }
                         if self.ping.poll_tick(cx).is_pending() {
                             return Poll::Pending;
                         }
@@ -243,6 +275,12 @@ impl Link {
                         }
                     }
                     Poll::Ready(Ok(op)) => {
+                        if op == ServerOp::LameDuck && up.moving.is_none() {
+                            info!(server = %up.server, "the NATS server is about to stop; moving to another");
+                            let dialing = self.dialer.clone().dial(MOVE_WITHIN);
+                            up.moving = Some(Move::Dialing(Box::pin(dialing)));
+                            continue;
+                        }
                         if let Some(event) = up.handle(op) {
                             return Poll::Ready(event);
                         }
@@ -292,6 +330,13 @@ impl Link {
         None
     }
 
+    /// Leaves a server that has heard everything.
+    fn moved(&mut self, next: Established) -> LinkEvent {
+        self.away = Instant::now();
+        self.phase = Phase::Dialing(Box::pin(std::future::ready(next)));
+        LinkEvent::Moved
+    }
+
     fn lost(&mut self, why: &str) -> LinkEvent {
         if let Phase::Up(up) = &self.phase {
             if up.since.elapsed() >= YOUNG {
@@ -306,13 +351,52 @@ impl Link {
             }
             self.young = self.young.saturating_add(1);
         }
+        let moving = match &mut self.phase {
+            Phase::Up(up) => up.moving.take(),
+            Phase::Dialing(_) => None,
+        };
         let pause = dial::pause_after(self.young.saturating_sub(1));
-        self.phase = Phase::Dialing(Box::pin(self.dialer.clone().dial(pause)));
+        self.phase = Phase::Dialing(match moving {
+            Some(Move::Leaving(next, _)) => Box::pin(std::future::ready(*next)),
+            Some(Move::Dialing(dialing)) => dialing,
+            None => Box::pin(self.dialer.clone().dial(pause)),
+        });
         LinkEvent::Down
     }
 }
 
 impl Up {
+    /// Ready: there is another server, and this one has heard everything.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Established> {
+        if let Some(Move::Dialing(dialing)) = &mut self.moving {
+            let next = ready!(dialing.as_mut().poll(cx));
+            let last_acks = Box::pin(sleep(LAST_ACKS));
+            self.moving = Some(Move::Leaving(Box::new(next), last_acks));
+            self.unheard = true;
+        }
+        let Some(Move::Leaving(_, last_acks)) = &mut self.moving else {
+            return Poll::Pending;
+        };
+        ready!(last_acks.as_mut().poll(cx));
+        if self.unheard {
+            self.flush();
+            cx.waker().wake_by_ref();
+        }
+        match self.moving.take() {
+            Some(Move::Leaving(next, _)) if self.pongs_due == 0 => Poll::Ready(*next),
+            moving => {
+                self.moving = moving;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.unheard = false;
+        self.pongs_due += 1;
+        self.wire.writer.ping();
+    }
+
     fn handle(&mut self, op: ServerOp) -> Option<LinkEvent> {
         match op {
             ServerOp::Message(message) => Some(LinkEvent::Message(message)),
@@ -324,7 +408,7 @@ impl Up {
                 self.pongs_due = self.pongs_due.saturating_sub(1);
                 (!std::mem::replace(&mut self.ready, true)).then_some(LinkEvent::Ready)
             }
-            ServerOp::Error(_) | ServerOp::Other => None,
+            ServerOp::Error(_) | ServerOp::LameDuck | ServerOp::Other => None,
         }
     }
 }

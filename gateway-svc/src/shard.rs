@@ -245,14 +245,19 @@ impl Shard {
                 self.relink();
             }
             LinkEvent::Down => {
-                self.metrics.link_up.set(0);
                 self.metrics.reconnects.inc();
-                self.process
-                    .shard(self.number)
-                    .ready
-                    .store(false, std::sync::atomic::Ordering::Relaxed);
+                self.unlinked();
             }
+            LinkEvent::Moved => self.unlinked(),
         }
+    }
+
+    fn unlinked(&mut self) {
+        self.metrics.link_up.set(0);
+        self.process
+            .shard(self.number)
+            .ready
+            .store(false, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// An event must fit the server's limit together with a full session and its envelope.

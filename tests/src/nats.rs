@@ -296,6 +296,15 @@ impl Nats {
         process.wait().await;
     }
 
+    /// Tells the server that it is to stop soon, as `nats-server --signal ldm` does: it tells its
+    /// clients, takes no new ones, and lets go of them after ten seconds.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn lame_duck(&self) {
+        self.process().signal(Signal::USR2);
+    }
+
     /// Kills the server.
     ///
     /// # Panics

@@ -243,7 +243,9 @@ impl Bus {
                             .subscribe(WORKER_BEATS, &self.subjects.worker_beats());
                         self.link.flush();
                     }
-                    Poll::Ready(LinkEvent::Ready | LinkEvent::Down) => return Poll::Ready(None),
+                    Poll::Ready(LinkEvent::Ready | LinkEvent::Down | LinkEvent::Moved) => {
+                        return Poll::Ready(None);
+                    }
                     Poll::Pending => match self.link.poll_write(cx) {
                         Some(_) => return Poll::Ready(None),
                         None => return Poll::Pending,

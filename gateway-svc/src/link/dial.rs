@@ -144,7 +144,7 @@ impl Dialer {
                 ServerOp::Pong => break,
                 ServerOp::Ping => wire.writer.pong(),
                 ServerOp::Error(error) => return Err(DialError::Refused(error)),
-                ServerOp::Other => {}
+                ServerOp::Other | ServerOp::LameDuck => {}
                 ServerOp::Message(_) => return Err(DialError::Protocol),
             }
         }

@@ -22,7 +22,9 @@ pub(crate) enum ServerOp {
     Pong,
     /// `-ERR`, without the quotes.
     Error(String),
-    /// `+OK` and `INFO`, which say nothing that matters here.
+    /// `INFO` by which a server says that it is about to stop.
+    LameDuck,
+    /// `+OK` and any other `INFO`, which say nothing that matters here.
     Other,
 }
 
@@ -139,10 +141,21 @@ impl Reader {
                 let text = String::from_utf8_lossy(rest.trim_ascii());
                 ServerOp::Error(text.trim_matches('\'').to_owned())
             }
+            b"INFO" if is_lame_duck(rest) => ServerOp::LameDuck,
             b"+OK" | b"INFO" => ServerOp::Other,
             _ => return Err(Broken),
         }))
     }
+}
+
+/// Whether a server's information says that it is about to stop.
+fn is_lame_duck(info: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        #[serde(default)]
+        ldm: bool,
+    }
+    serde_json::from_slice(info).is_ok_and(|info: Info| info.ldm)
 }
 
 /// `MSG <subject> <sid> [reply] <bytes>`, or `HMSG <subject> <sid> [reply] <header bytes> <bytes>`.

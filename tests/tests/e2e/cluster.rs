@@ -1,7 +1,12 @@
 //! A cluster of NATS servers: a group's first message finds its newest member.
 
 use futures_util::future::join_all;
-use gatebus_tests::{Client, Gateway, Journal, NatsCluster, Worker};
+use gatebus_tests::{
+    Client, Gateway, Journal, Nats, NatsCluster, Worker,
+    client::{Receiver, Sender},
+    eventually,
+};
+use tokio::task::JoinHandle;
 
 /// Proves that an awaited `join` is a barrier also where gateway and worker are on different servers
 /// and each group is new, so that its interest has yet to travel.
@@ -73,7 +78,7 @@ async fn a_server_that_joins_the_cluster_disturbs_nobody() {
     cluster.grow().await;
     // Whoever comes by the new server finds everybody.
     let handle = cluster[1].handle().await;
-    gatebus_tests::eventually("the client to be found", || async {
+    eventually("the client to be found", || async {
         let count = handle.all().count().await.expect("answered");
         (count.total == 1).then_some(())
     })
@@ -103,30 +108,97 @@ async fn gateway_and_worker_move_to_another_server_when_theirs_dies() {
     let worker = |name| Worker::with(&cluster[0], &journal, name).env("NATS_URL", &urls);
     let _one = worker("one").start().await;
     let _other = worker("other").start().await;
+    let clients = pipelining(&gateway, ALL).await;
+    journal.wait_messages(ALL).await;
+    cluster[0].kill().await;
+    all_once_in_order(clients).await;
+    gateway.wait_ready(true).await;
+}
+
+type Pipeline = (JoinHandle<Sender>, JoinHandle<Receiver>);
+
+/// Twenty clients, each of which sends so many messages and hears them again, once and in order.
+async fn pipelining(gateway: &Gateway, all: usize) -> Vec<Pipeline> {
     let mut clients = Vec::new();
-    for client in Client::connect_many(&gateway, 20).await {
+    for client in Client::connect_many(gateway, 20).await {
         let (mut sender, mut receiver) = client.split();
         let send = tokio::spawn(async move {
-            for n in 0..ALL {
+            for n in 0..all {
                 sender.send(n.to_string()).await;
             }
             sender
         });
         let receive = tokio::spawn(async move {
-            for n in 0..ALL {
+            for n in 0..all {
                 assert_eq!(receiver.text().await, n.to_string());
             }
             receiver
         });
         clients.push((send, receive));
     }
-    journal.wait_messages(ALL).await;
-    cluster[0].kill().await;
+    clients
+}
+
+async fn all_once_in_order(clients: Vec<Pipeline>) {
     for (send, receive) in clients {
         let mut sender = send.await.expect("sent");
         let mut receiver = receive.await.expect("all, once, in order");
         sender.send("fence").await;
         assert_eq!(receiver.text().await, "fence");
     }
+}
+
+/// Proves that a server which is about to stop is left in good order while it still serves: nothing
+/// is lost or heard twice, and no connection counts as lost.
+#[tokio::test]
+async fn a_server_in_lame_duck_mode_is_left_before_it_stops_and_nothing_is_lost() {
+    const ALL: usize = 1000;
+    const SHARDS: usize = 4;
+    let cluster = NatsCluster::start(2).await;
+    let urls = cluster.urls();
+    let gateway = Gateway::with(&cluster[0])
+        .env("NATS_URL", &urls)
+        .option("--shards", SHARDS.to_string())
+        .start()
+        .await;
+    let server = |at: usize| cluster[at].url().replace("nats://", "server=");
+    let connected = |at: usize| {
+        let lines = gateway.log.lines().into_iter();
+        let is_there = |l: &String| l.contains("connected to NATS") && l.contains(&server(at));
+        lines.filter(is_there).count()
+    };
+    // Wherever some of the shards are; and the other.
+    let old = usize::from(connected(0) == 0);
+    let new = 1 - old;
+    let journal = Journal::new();
+    let worker = Worker::with(&cluster[new], &journal, "worker");
+    let _worker = worker.start().await;
+    let clients = pipelining(&gateway, ALL).await;
+    journal.wait_messages(ALL).await;
+
+    cluster[old].lame_duck();
+    eventually("all shards to be at the other server", || async {
+        (connected(new) == SHARDS).then_some(())
+    })
+    .await;
+    all_once_in_order(clients).await;
     gateway.wait_ready(true).await;
+    let lost = gateway.metric("gatebus_gateway_link_lost_total", "").await;
+    assert_eq!(lost, 0.0);
+}
+
+/// Proves that a server which is about to stop is kept for as long as there is no other.
+#[tokio::test]
+async fn a_server_in_lame_duck_mode_is_kept_where_there_is_no_other() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("before").await, "before");
+    nats.lame_duck();
+    let vain = |l: &str| l.contains("cannot connect to NATS").then_some(());
+    gateway.log.find("a line on another server", vain).await;
+    assert_eq!(client.ask("meanwhile").await, "meanwhile");
+    assert!(gateway.is_ready().await);
 }
