@@ -67,7 +67,7 @@ impl Gateway {
     /// The admin port.
     #[must_use]
     pub fn admin_port(&self) -> u16 {
-        self.admin
+        self.admin.port()
     }
 
     /// Gets a path from the admin port.
