@@ -364,7 +364,7 @@ fn verbs(heading: &str, column: &str, key: &str, source: &str) {
         code.iter().map(|(verb, _)| verb.clone()).collect(),
     );
     // The samples must not forget one: the enum in the source has as many.
-    let variants = include_str!("../../src/request.rs")
+    let variants = include_str!("../../src/request/raw.rs")
         .split_once(source)
         .expect(source)
         .1;
