@@ -100,6 +100,8 @@ impl Fields {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Page {
     clients: Vec<Client>,
+    /// Clients of this page that cannot be shown, because their session does not fit a message of the NATS server; empty if there is none, or if the session is not asked for
+    unfit: Vec<String>,
     /// The `cursor` of the next page; null on the last. A page may have fewer clients than were
     /// asked for, or none, and not be the last
     #[schema(required)]
@@ -226,6 +228,7 @@ fn shown<S>(
     });
     Page {
         clients: clients.collect(),
+        unfit: page.unfit.iter().map(ToString::to_string).collect(),
         next: page.next.map(|id| id.to_string()),
         missing: ids(&page.missing),
     }

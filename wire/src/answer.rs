@@ -117,9 +117,12 @@ pub struct ClientInfo {
     /// Its uid, if asked for and bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uid>,
-    /// Its session, if asked for and not empty.
+    /// Its session, if asked for and not empty, and if it has room.
     #[serde(default, skip_serializing_if = "Session::is_empty")]
     pub session: Session,
+    /// Its session was asked for, and does not fit a message of the NATS server.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub session_left_out: bool,
     /// Counts the session's changes, if the session was asked for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub version: u64,

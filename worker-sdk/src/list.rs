@@ -61,7 +61,8 @@ pub struct ClientList<S = ()> {
 pub struct Listing<S = ()> {
     /// Those of the gateways that answered.
     pub clients: Vec<ClientEntry<S>>,
-    /// Clients whose session does not fit the type, so that they are not in the list.
+    /// Clients whose session does not fit the type, or not a message of the NATS server, so that they
+    /// are not in the list.
     pub unfit: Vec<ClientId>,
     /// Gateways that did not answer in time; empty if the list is complete.
     pub missing: Vec<GatewayId>,
@@ -113,7 +114,8 @@ impl Target {
     /// The session of one client; `None` if it is not there.
     ///
     /// For a target that is one client; of others see [`list`](Self::list):
-    /// [`ErrorKind::Refused`].
+    /// [`ErrorKind::Refused`]. [`ErrorKind::TooLarge`] if the session does not fit a message of the
+    /// NATS server.
     pub async fn session<S>(&self) -> Result<Option<S>, Error>
     where
         S: Serialize + DeserializeOwned + Default,
@@ -226,6 +228,7 @@ impl<S: Serialize + DeserializeOwned + Default> ClientList<S> {
     ///
     /// An error is about one client or one gateway, and the list goes on after it:
     /// [`ErrorKind::Session`] for a client whose session does not fit the type,
+    /// [`ErrorKind::TooLarge`] for one whose session does not fit a message of the NATS server,
     /// [`ErrorKind::Refused`] for a gateway that does not understand the question, which is then
     /// [missing](Self::missing). A gateway that is silent for
     /// [`query_timeout`](crate::GatewayBuilder::query_timeout) is missing too, without an error;
@@ -283,6 +286,12 @@ where
     S: Serialize + DeserializeOwned + Default,
 {
     let id = info.client;
+    if info.session_left_out {
+        let says = format!(
+            "the session of client {id} does not fit a message: the NATS server's max_payload is too small"
+        );
+        return Err(Error::new(ErrorKind::TooLarge, says));
+    }
     let session = codec.decode(&info.session).map_err(|error| {
         let says = format!("the session of client {id} does not fit the type");
         Error::new(ErrorKind::Session, says).with(error)

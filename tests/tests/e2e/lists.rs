@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use gatebus_tests::{Client, Gateway, Journal, Nats, Worker, eventually, within, within_secs};
+use gatebus_tests::{Api, Client, Gateway, Journal, Nats, Worker, eventually, within, within_secs};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::Notify};
 use worker_sdk::{ClientId, ErrorKind, Filter};
@@ -273,6 +273,70 @@ async fn a_client_in_very_many_groups_is_told_of_with_all_of_them() {
     assert_eq!(entry.groups.into_iter().collect::<BTreeSet<_>>(), names);
     let groups = handle.groups_by_client_id(id).await.expect("answered");
     assert!(groups.iter().eq(&names), "in order, page by page");
+}
+
+/// Proves that lists come whole from a server that takes small messages only, and that one client
+/// whose session does not fit them is named and costs nobody else anything.
+#[tokio::test]
+async fn lists_fit_a_server_with_a_small_max_payload() {
+    const CLIENTS: usize = 40;
+    let nats = Nats::start_guarded("max_payload: 65536").await;
+    let gateway = Gateway::with(&nats).option("--shards", "1").start().await;
+    let handle = nats.handle().await;
+    let _clients = Client::connect_many(&gateway, CLIENTS).await;
+    let ids: Vec<ClientId> = eventually("all to be there", async || {
+        let listing = handle.all().clients().await.expect("answered");
+        let ids: Vec<_> = listing.clients.iter().map(|c| c.id).collect();
+        (ids.len() == CLIENTS).then_some(ids)
+    })
+    .await;
+    for id in &ids {
+        let session = json!({"text": "x".repeat(5000)});
+        handle.client(id).set_session(&session).expect("sent");
+    }
+    let (talkative, large) = (ids[3], ids[7]);
+    for key in ["a", "b"] {
+        // in pieces, because whoever sends it has no more room either
+        let more = json!({key: "x".repeat(29_500)});
+        handle.client(large).update_session(&more).expect("sent");
+    }
+    let groups: BTreeSet<String> = (0..100).map(|n| format!("{n:0>1000}")).collect();
+    for group in &groups {
+        handle.join_group(talkative, group).await.expect("joined");
+    }
+
+    let list = handle.all().list().session::<Session>().groups();
+    let listing = list.clone().collect().await.expect("answered");
+    assert_eq!((listing.missing, listing.unfit), (vec![], vec![large]));
+    assert_eq!(listing.clients.len(), CLIENTS - 1);
+    let entry = listing.clients.into_iter().find(|c| c.id == talkative);
+    let entry = entry.expect("it is there");
+    assert_eq!(entry.groups.into_iter().collect::<BTreeSet<_>>(), groups);
+    assert_eq!(entry.session["text"].as_str().map(str::len), Some(5000));
+    let names = handle.all().groups().await.expect("answered");
+    assert_eq!((names.names.len(), names.missing), (100, vec![]));
+
+    let page = list.page(Some(ids[6]), 2).await.expect("answered");
+    assert_eq!((page.unfit, page.next), (vec![large], Some(ids[8])));
+    assert_eq!(
+        page.clients.iter().map(|c| c.id).collect::<Vec<_>>(),
+        [ids[8]]
+    );
+    let api = Api::start(&nats).await;
+    let path = format!("/v1/all/clients?fields=session&limit=1&cursor={}", ids[6]);
+    let page = api.answer(&path).await;
+    assert_eq!(
+        (&page["unfit"], &page["clients"]),
+        (&json!([large]), &json!([]))
+    );
+
+    let error = handle.client(large).session::<Session>().await;
+    assert_eq!(
+        error.expect_err("it has no room").kind(),
+        ErrorKind::TooLarge
+    );
+    let online = handle.client(large).is_online().await;
+    assert!(online.expect("answered"), "it is there all the same");
 }
 
 /// Proves that totals are what the gateways have, and come from their beats.

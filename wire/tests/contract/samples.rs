@@ -547,6 +547,7 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
         client: client(),
         uid: None,
         session: Session::default(),
+        session_left_out: false,
         version: 0,
         groups: vec![],
         more_groups: false,
@@ -559,6 +560,7 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
         },
         uid: Some(uid("42")),
         session: alice(),
+        session_left_out: false,
         version: 7,
         groups: vec![group("lobby"), group("a.b *>")],
         more_groups: false,
@@ -623,6 +625,17 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
             Answer {
                 clients: vec![ClientInfo {
                     more_groups: true,
+                    ..full.clone()
+                }],
+                ..Answer::count(gateway(), 1)
+            },
+        ),
+        (
+            "page_session_left_out",
+            Answer {
+                clients: vec![ClientInfo {
+                    session: Session::default(),
+                    session_left_out: true,
                     ..full.clone()
                 }],
                 ..Answer::count(gateway(), 1)

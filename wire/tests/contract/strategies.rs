@@ -378,17 +378,20 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         AnswerError::Conflict,
         AnswerError::Other,
     ];
-    let of_client = (option::of(uid()), session(), any::<u64>());
+    let of_client = (option::of(uid()), session(), any::<bool>(), any::<u64>());
     let of_groups = (vec(group(), 0..3), any::<bool>());
     let info = (client(), of_client, of_groups, option::of(text())).prop_map(
-        |(client, (uid, session, version), (groups, more_groups), remote)| ClientInfo {
-            client,
-            uid,
-            session,
-            version,
-            groups,
-            more_groups,
-            remote,
+        |(client, (uid, session, session_left_out, version), (groups, more_groups), remote)| {
+            ClientInfo {
+                client,
+                uid,
+                session,
+                session_left_out,
+                version,
+                groups,
+                more_groups,
+                remote,
+            }
         },
     );
     let named = (name(), any::<u64>()).prop_map(|(name, count)| NameCount { name, count });

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use wire::{Answer, ClientId, ClientInfo, ConnId, Filter, GatewayId, Query, RequestKind};
 
 use super::{ClientEntry, List};
-use crate::{Error, ErrorKind, Target, session::Codec, target::Whom};
+use crate::{Error, ErrorKind, Target, query, session::Codec, target::Whom};
 
 /// So many gateways are asked at once. Each may answer with a whole page, and what is not needed of
 /// them was asked in vain.
@@ -15,8 +15,11 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListPage<S = ()> {
-    /// At most as many as were asked for. There may be fewer, and even none, although more come.
+    /// With the [unfit](Self::unfit) at most as many as were asked for. There may be fewer, and even
+    /// none, although more come.
     pub clients: Vec<ClientEntry<S>>,
+    /// Clients of this page whose session does not fit the type, or not a message of the NATS server.
+    pub unfit: Vec<ClientId>,
     /// What the next page comes after; `None` on the last.
     pub next: Option<ClientId>,
     /// Gateways that did not answer in time. Their clients are on no page, even if they answer again.
@@ -29,9 +32,6 @@ impl<S> List<S> {
     /// It is for those who keep nothing between two pages, such as an HTTP service.
     /// [`stream`](Self::stream) is better for everybody else: it asks all gateways at once. A client
     /// that is there from the first page to the last is on exactly one of them.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Session`] also for a client whose session does not fit the type.
     pub async fn page(self, after: Option<ClientId>, clients: u32) -> Result<ListPage<S>, Error>
     where
         S: Serialize + DeserializeOwned + Default,
@@ -55,10 +55,12 @@ impl<S> List<S> {
         let mut answers = stream::iter(asked).buffered(AT_ONCE);
         let mut page = ListPage {
             clients: Vec::new(),
+            unfit: Vec::new(),
             next: None,
             missing: Vec::new(),
         };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut last = None;
         while let Some((gateway, answer)) = answers.next().await {
             let answer = match answer {
                 Ok(Some(answer)) => answer,
@@ -76,11 +78,17 @@ impl<S> List<S> {
                 if after.is_some_and(|after| info.client <= after) {
                     continue;
                 }
-                if page.clients.len() == most {
-                    page.next = page.clients.last().map(|entry| entry.id);
+                if page.clients.len() + page.unfit.len() == most {
+                    page.next = last;
                     return Ok(page);
                 }
-                page.clients.push(self.entry(&codec, info).await?);
+                let id = info.client;
+                last = Some(id);
+                match self.entry(&codec, info).await {
+                    Ok(entry) => page.clients.push(entry),
+                    Err(error) if is_unfit(&error) => page.unfit.push(id),
+                    Err(error) => return Err(error),
+                }
             }
             if next.is_some() {
                 page.next = next;
@@ -129,9 +137,17 @@ impl<S> List<S> {
     }
 }
 
+/// Whether it is one client's session that is wrong, and nothing else.
+fn is_unfit(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Session | ErrorKind::TooLarge)
+}
+
 /// The groups of a client that is in more of them than fit a page.
 pub(super) async fn all_groups(target: &Target, id: ClientId) -> Result<Vec<wire::Group>, Error> {
     let listing = target.gateway.client(id).groups().await?;
+    if !listing.missing.is_empty() {
+        return Err(query::missing(&listing.missing));
+    }
     let names = listing.names.into_iter();
     let names = names.map(|entry| wire::Group::new(entry.name).map_err(Into::into));
     names.collect()

@@ -87,6 +87,7 @@ fn info(gateway: GatewayId, conn: u32) -> ClientInfo {
         },
         uid: None,
         session: Session::default(),
+        session_left_out: false,
         version: 0,
         groups: Vec::new(),
         more_groups: false,

@@ -62,7 +62,6 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
             }
             let info = self.info(slot, conn, facts, fields);
             bytes += size(&info);
-            // one client is a page, however large
             if bytes > self.most_page && !answer.clients.is_empty() {
                 answer.next = before;
                 break;
@@ -72,6 +71,8 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
         answer
     }
 
+    /// What a page says of a client. It fits a page of its own: what has no room is left out, and the
+    /// entry says so.
     fn info(&self, slot: Slot, conn: ConnId, facts: Facts<'a>, fields: Fields) -> ClientInfo {
         let mut info = ClientInfo {
             client: ClientId {
@@ -80,6 +81,7 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
             },
             uid: None,
             session: Session::default(),
+            session_left_out: false,
             version: 0,
             groups: Vec::new(),
             more_groups: false,
@@ -89,12 +91,16 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
             info.uid = self.hub.uid(slot);
         }
         if fields.session {
-            info.session = facts.session.clone();
             info.version = facts.version;
+            if size(&info) + facts.session.as_bytes().len() <= self.most_page {
+                info.session = facts.session.clone();
+            } else {
+                info.session_left_out = !facts.session.is_empty();
+            }
         }
         if fields.groups {
+            let mut room = MOST_GROUPS.min(self.most_page.saturating_sub(size(&info)));
             let topics = self.hub.topics(TopicKind::Group);
-            let mut room = MOST_GROUPS;
             let names = self.hub.topics_of(slot, TopicKind::Group);
             let all = names.len();
             let fit = names
@@ -117,5 +123,5 @@ fn size(info: &ClientInfo) -> usize {
     let groups: usize = info.groups.iter().map(|group| group.len() + 4).sum();
     let uid = info.uid.as_ref().map_or(0, |uid| uid.len());
     let remote = info.remote.as_ref().map_or(0, String::len);
-    96 + info.session.as_bytes().len() + uid + groups + remote
+    112 + info.session.as_bytes().len() + uid + groups + remote
 }

@@ -149,35 +149,51 @@ fn every_client_comes_once_and_in_order_whatever_the_way_there() {
 }
 
 #[test]
-fn a_page_stays_below_what_the_server_takes_unless_it_is_one_client() {
+fn a_page_stays_below_what_the_server_takes_and_says_what_had_no_room() {
     let mut world = World {
         most_page: 20_000,
         ..World::default()
     };
     for n in 0..50 {
-        let (slot, _) = world.client(None, &[]);
+        let groups: Vec<String> = match n {
+            9 => (0..30).map(|n| format!("{n:0>1000}")).collect(),
+            _ => Vec::new(),
+        };
+        let (slot, _) = world.client(None, &groups);
         let text = "x".repeat(if n == 7 { 60_000 } else { 3_000 });
         let map = [("text".to_owned(), text.into())].into();
         world.sessions[slot as usize] = Session::from_map(&map).expect("small");
     }
     let fields = Fields {
         session: true,
-        ..Fields::default()
+        groups: true,
+        uid: true,
+        remote: true,
     };
     let scope = Scope::new(Whose::Everybodys, Vec::new());
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let answer = world.census().list(&scope, fields, after, 1000);
         let bytes = wire::encode(&answer).len();
-        assert!(bytes <= 20_000 || answer.clients.len() == 1, "{bytes}");
-        found.extend(answer.clients.iter().map(|info| info.client.conn));
+        assert!(bytes <= 20_000, "{bytes}");
+        found.extend(answer.clients);
         match answer.next {
             Some(next) => after = Some(next),
             None => break,
         }
     }
-    assert!(found.is_sorted());
-    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 50);
+    assert!(found.is_sorted_by_key(|info| info.client.conn));
+    assert_eq!(found.len(), 50);
+    let cut: Vec<_> = found.iter().filter(|info| info.session_left_out).collect();
+    let [cut] = &cut[..] else {
+        panic!("one session has no room, not {}", cut.len())
+    };
+    assert!(cut.session.is_empty() && cut.version == 1);
+    let cut: Vec<_> = found.iter().filter(|info| info.more_groups).collect();
+    let [cut] = &cut[..] else {
+        panic!("one client's groups have no room, not {}", cut.len())
+    };
+    assert!(!cut.session.is_empty() && cut.groups.len() == 16);
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Seat {
                 false => Vec::new(),
             },
             more_groups: false,
+            session_left_out: false,
             remote: fields.remote.then(|| harness::REMOTE.to_owned()),
         }
     }
