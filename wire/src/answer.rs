@@ -39,6 +39,10 @@ pub struct Answer {
     /// Of `uids` and `groups`: where the next page begins; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_name: Option<String>,
+    /// Of `uids` and `groups`: the clients of `next_name` are not all counted; the next page begins
+    /// with it again, and counts those after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_within: Option<ConnId>,
     /// Of a session command to one client: counts the changes of its session, this one included; on
     /// `conflict` the version that it has.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -66,6 +70,7 @@ impl Answer {
             next: None,
             names: Vec::new(),
             next_name: None,
+            next_within: None,
             version: 0,
             ticket: 0,
             holder: None,
@@ -84,6 +89,7 @@ impl Answer {
             next: None,
             names: Vec::new(),
             next_name: None,
+            next_within: None,
             version: 0,
             ticket: 0,
             holder: None,

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use wire::{GatewayId, NameCount, Names};
+use wire::{Answer, GatewayId, NameCount, Names};
 
 use crate::{
     Count, Error, Target,
@@ -16,12 +16,26 @@ use crate::{
 ///
 /// They come ordered by name, byte by byte, each once, with its clients at all gateways. Pages are
 /// fetched as they are read: of each gateway at most one is held. Dropped, it asks for no more.
+///
+/// A gateway that comes in the middle may have names that have been read already. Its clients are
+/// not counted there, so it is [missing](Self::missing); its other names are in the list.
 pub struct NameList {
     pages: Pages,
     /// What was not read yet of each gateway's page.
-    heads: HashMap<GatewayId, VecDeque<NameCount>>,
+    heads: HashMap<GatewayId, Head>,
+    /// The name that is next, as far as it is counted.
+    open: Option<NameEntry>,
+    /// The name that was read last: what comes now is behind it.
+    last: Option<String>,
     /// What went wrong after the last name was found.
     failed: Option<Error>,
+}
+
+/// A gateway's page.
+struct Head {
+    names: VecDeque<NameCount>,
+    /// The name at its end whose clients are not all counted in it.
+    goes_on: Option<String>,
 }
 
 /// A uid or a group.
@@ -90,6 +104,8 @@ impl NameList {
         Ok(Self {
             pages: Box::pin(Pages::begin(target.clone(), asked)).await?,
             heads: HashMap::new(),
+            open: None,
+            last: None,
             failed: None,
         })
     }
@@ -100,43 +116,82 @@ impl NameList {
     /// it. A gateway that is silent for
     /// [`query_timeout`](crate::GatewayBuilder::query_timeout) is missing too, without an error.
     pub async fn next(&mut self) -> Option<Result<NameEntry, Error>> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
-        }
-        // A name may be at any gateway, so the first of each has to be known.
-        while let Some(page) = self.pages.next().await {
-            match page {
-                Ok(answer) if answer.names.is_empty() => {
-                    if let Err(error) = self.pages.go_on(answer.gateway) {
-                        return Some(Err(error));
-                    }
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Some(Err(error));
+            }
+            // A name may be at any gateway, so the first of each has to be known.
+            while let Some(page) = self.pages.next().await {
+                if let Err(error) = page.and_then(|page| self.take(page)) {
+                    return Some(Err(error));
                 }
-                Ok(answer) => drop(self.heads.insert(answer.gateway, answer.names.into())),
-                Err(error) => return Some(Err(error)),
+            }
+            if !self.gather() {
+                return self.open.take().map(|entry| {
+                    self.last = Some(entry.name.clone());
+                    Ok(entry)
+                });
             }
         }
-        let firsts = self.heads.values().filter_map(|page| page.front());
-        let name = firsts.map(|first| &first.name).min()?.clone();
-        let (mut clients, mut read) = (0, Vec::new());
-        for (gateway, page) in &mut self.heads {
-            if page.front().is_some_and(|first| first.name == name) {
-                clients += page.pop_front().map_or(0, |first| first.count);
-            }
-            if page.is_empty() {
-                read.push(*gateway);
-            }
-        }
-        for gateway in read {
-            self.heads.remove(&gateway);
-            if let Err(error) = self.pages.go_on(gateway) {
-                self.failed.get_or_insert(error);
-            }
-        }
-        Some(Ok(NameEntry { name, clients }))
     }
 
-    /// Gateways whose names are not all in the list, because they did not answer. Complete when
-    /// [`next`](Self::next) has returned `None`.
+    /// Takes a gateway's page in, but for names that have been read already.
+    fn take(&mut self, page: Answer) -> Result<(), Error> {
+        let gateway = page.gateway;
+        let goes_on = page.next_within.and(page.next_name);
+        let mut names: VecDeque<NameCount> = page.names.into();
+        let came = names.len();
+        names.retain(|entry| match &self.open {
+            Some(open) => entry.name >= open.name,
+            None => Some(&entry.name) > self.last.as_ref(),
+        });
+        if names.len() < came {
+            self.pages.miss(gateway);
+        }
+        if names.is_empty() {
+            return self.pages.go_on(gateway).map(|_| ());
+        }
+        self.heads.insert(gateway, Head { names, goes_on });
+        Ok(())
+    }
+
+    /// Adds what the pages have of the first name to what is known of it. True: a gateway has more of
+    /// it, and was asked.
+    fn gather(&mut self) -> bool {
+        let firsts = self.heads.values().filter_map(|head| head.names.front());
+        let Some(name) = firsts.map(|first| &first.name).min() else {
+            return false;
+        };
+        if self.open.as_ref().is_some_and(|open| open.name < *name) {
+            return false;
+        }
+        let name = name.clone();
+        let (mut clients, mut read) = (0, Vec::new());
+        for (gateway, head) in &mut self.heads {
+            if head.names.front().is_some_and(|first| first.name == name) {
+                clients += head.names.pop_front().map_or(0, |first| first.count);
+            }
+            if head.names.is_empty() {
+                read.push((*gateway, head.goes_on.as_ref() == Some(&name)));
+            }
+        }
+        let mut goes_on = false;
+        for (gateway, more) in read {
+            self.heads.remove(&gateway);
+            match self.pages.go_on(gateway) {
+                Ok(_) => goes_on |= more,
+                Err(error) => {
+                    self.failed.get_or_insert(error);
+                }
+            }
+        }
+        let open = self.open.get_or_insert(NameEntry { name, clients: 0 });
+        open.clients += clients;
+        goes_on
+    }
+
+    /// Gateways whose names, or whose clients, are not all in the list, because they did not answer
+    /// in time or came in the middle. Complete when [`next`](Self::next) has returned `None`.
     #[must_use]
     pub fn missing(&self) -> &[GatewayId] {
         self.pages.missing()

@@ -35,7 +35,14 @@ pub(crate) enum Asked {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Cursor {
     Client(ConnId),
-    Name(String),
+    Name(String, Within),
+}
+
+/// How far a name is: behind one of its clients, or, which is more, done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Within {
+    Client(ConnId),
+    Done,
 }
 
 /// How far a gateway is.
@@ -66,12 +73,16 @@ impl Asked {
             Some(Cursor::Client(conn)) => Some(*conn),
             _ => None,
         };
-        let after = |names: &Names| Names {
-            after: match from {
-                Some(Cursor::Name(name)) => Some(name.clone()),
-                _ => names.after.clone(),
+        let after = |names: &Names| match from {
+            Some(Cursor::Name(name, within)) => Names {
+                after: Some(name.clone()),
+                within: match within {
+                    Within::Client(conn) => Some(*conn),
+                    Within::Done => None,
+                },
+                ..names.clone()
             },
-            ..names.clone()
+            _ => names.clone(),
         };
         RequestKind::Query(match self {
             Self::Clients {
@@ -172,7 +183,7 @@ impl Pages {
         match asked {
             Ok(()) => Ok(true),
             Err(error) => {
-                self.missing.push(gateway);
+                self.miss(gateway);
                 Err(error)
             }
         }
@@ -181,6 +192,13 @@ impl Pages {
     /// Who gave no answer, or not all of it; complete when there is nothing left to read.
     pub(crate) fn missing(&self) -> &[GatewayId] {
         &self.missing
+    }
+
+    /// Not all that this gateway has is in the list.
+    pub(crate) fn miss(&mut self, gateway: GatewayId) {
+        if !self.missing.contains(&gateway) {
+            self.missing.push(gateway);
+        }
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -224,7 +242,7 @@ impl Pages {
         let state = match &page {
             Ok(answer) => cursor(answer).map_or(State::Done, State::HasMore),
             Err(_) => {
-                self.missing.push(gateway);
+                self.miss(gateway);
                 State::Done
             }
         };
@@ -240,7 +258,7 @@ impl Pages {
             {
                 *state = State::Done;
                 // Who left the roster meanwhile has no clients any more.
-                if there.contains(gateway) {
+                if there.contains(gateway) && !self.missing.contains(gateway) {
                     self.missing.push(*gateway);
                 }
             }
@@ -258,6 +276,7 @@ impl Pages {
 }
 
 fn cursor(answer: &Answer) -> Option<Cursor> {
-    let name = || answer.next_name.clone().map(Cursor::Name);
+    let within = answer.next_within.map_or(Within::Done, Within::Client);
+    let name = || Some(Cursor::Name(answer.next_name.clone()?, within));
     answer.next.map(Cursor::Client).or_else(name)
 }

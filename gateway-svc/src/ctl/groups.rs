@@ -22,6 +22,7 @@ pub(super) async fn groups(bus: &mut Bus, options: &Groups) -> Report {
     let page = |before: Option<&Answer>| {
         Request::query(Query::Groups(Names {
             after: before.and_then(|answer| answer.next_name.clone()),
+            within: before.and_then(|answer| answer.next_within),
             limit: options.limit.min(DEFAULT_LIMIT),
             ..Names::default()
         }))
@@ -31,12 +32,17 @@ pub(super) async fn groups(bus: &mut Bus, options: &Groups) -> Report {
     let (mut taken, mut cut) = (BTreeMap::new(), false);
     let gaps = pages(bus, page, |answer| {
         let taken: &mut usize = taken.entry(answer.gateway).or_default();
-        *taken += answer.names.len();
+        // a name that goes on comes again
+        let goes_on = answer.next_within.is_some();
+        let counted = answer.names.iter();
+        *taken += counted
+            .filter(|group| !goes_on || Some(&group.name) != answer.next_name.as_ref())
+            .count();
         for group in answer.names.drain(..) {
             *members.entry(group.name).or_default() += group.count;
         }
         // a name among the first of all is among the first of each gateway that has it
-        let enough = *taken >= limit;
+        let enough = *taken >= limit && !goes_on;
         cut |= enough && answer.next_name.is_some();
         !enough
     })

@@ -98,13 +98,12 @@ impl Shard {
     }
 
     fn how_many(&self, target: Target, request: &Request) -> u64 {
-        match target {
-            Target::Topic(kind, topic) if request.except.is_empty() => {
-                self.hub.topics(kind).len(topic) as u64
-            }
-            Target::All if request.except.is_empty() => self.open,
-            _ => self.slots(target, request).len() as u64,
-        }
+        let whose = match target {
+            Target::Topic(kind, topic) => Whose::Of(kind, topic),
+            Target::All => Whose::Everybodys,
+            _ => return self.slots(target, request).len() as u64,
+        };
+        Scope::new(whose, self.left_out(request)).size(&self.hub, self.open)
     }
 
     fn left_out(&self, request: &Request) -> Vec<Slot> {

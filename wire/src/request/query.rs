@@ -37,6 +37,9 @@ pub struct Names {
     pub names: Vec<String>,
     /// Only those after this one, byte by byte: the `next_name` of the page before.
     pub after: Option<String>,
+    /// `after` itself is not done: first it, with its clients after this one, the `next_within` of
+    /// the page before.
+    pub within: Option<ConnId>,
     /// At most so many in the page; the gateway may give fewer.
     pub limit: u32,
 }
@@ -46,6 +49,7 @@ impl Default for Names {
         Self {
             names: Vec::new(),
             after: None,
+            within: None,
             limit: DEFAULT_LIMIT,
         }
     }

@@ -91,6 +91,8 @@ pub(super) struct Raw {
     #[serde(skip_serializing_if = "Option::is_none")]
     after_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    within: Option<ConnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
 }
 
@@ -172,6 +174,7 @@ impl From<Query> for Raw {
             ask: Some(ask),
             names: names.names,
             after_name: names.after,
+            within: names.within,
             limit: Some(names.limit),
             ..Self::default()
         };
@@ -281,6 +284,7 @@ impl TryFrom<Raw> for Request {
         let names = Names {
             names: std::mem::take(&mut raw.names),
             after: raw.after_name.take(),
+            within: raw.within,
             limit,
         };
         let kind = match (raw.verb, raw.ask) {

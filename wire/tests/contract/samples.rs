@@ -530,7 +530,28 @@ pub(crate) fn requests() -> Vec<Sample<Request>> {
                 Request::query(Query::Groups(Names {
                     names: vec!["lobby".to_owned()],
                     after: Some("a".to_owned()),
+                    within: None,
                     limit: 1,
+                })),
+            ),
+        ),
+        (
+            "uids_within",
+            Request::query(Query::Uids(Names {
+                after: Some("42".to_owned()),
+                within: Some(conn()),
+                ..Names::default()
+            })),
+        ),
+        (
+            "groups_of_group_within",
+            about(
+                TargetKind::Group,
+                Some("lobby"),
+                Request::query(Query::Groups(Names {
+                    after: Some("lobby".to_owned()),
+                    within: Some(conn()),
+                    ..Names::default()
                 })),
             ),
         ),
@@ -618,6 +639,15 @@ pub(crate) fn answers() -> Vec<Sample<Answer>> {
                 names: vec![named("a.b *>", 1), named("lobby", 70_000)],
                 next_name: Some("lobby".to_owned()),
                 ..Answer::count(gateway(), 2)
+            },
+        ),
+        (
+            "names_within",
+            Answer {
+                names: vec![named("lobby", 16_000)],
+                next_name: Some("lobby".to_owned()),
+                next_within: Some(conn()),
+                ..Answer::count(gateway(), 1)
             },
         ),
         (

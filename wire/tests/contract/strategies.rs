@@ -271,9 +271,11 @@ fn filter() -> impl Strategy<Value = Filter> {
 }
 
 fn names() -> impl Strategy<Value = Names> {
-    (vec(name(), 0..3), option::of(name()), any::<u32>()).prop_map(|(names, after, limit)| Names {
+    let place = (option::of(name()), option::of(conn()));
+    (vec(name(), 0..3), place, any::<u32>()).prop_map(|(names, (after, within), limit)| Names {
         names,
         after,
+        within,
         limit,
     })
 }
@@ -400,6 +402,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
         option::of(conn()),
         vec(named, 0..4),
         option::of(name()),
+        option::of(conn()),
     );
     let contest = (
         any::<[u64; 2]>(),
@@ -418,7 +421,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
                 gateway,
                 error,
                 count,
-                (clients, next, names, next_name),
+                (clients, next, names, next_name, next_within),
                 ([version, ticket], holder, rival),
             )| Answer {
                 gateway,
@@ -428,6 +431,7 @@ pub(crate) fn answer() -> impl Strategy<Value = Answer> {
                 next,
                 names,
                 next_name,
+                next_within,
                 version,
                 ticket,
                 holder,

@@ -14,7 +14,7 @@ use wire::{
     Answer, ClientId, ClientInfo, ConnId, GatewayId, NameCount, NodeState, Query, Request,
     RequestKind, Session,
 };
-use worker_sdk::{ErrorKind, Gateway};
+use worker_sdk::{ErrorKind, Gateway, NameListing};
 
 use crate::fake::{Fake, SOON, round_trip};
 
@@ -25,8 +25,12 @@ struct Play {
     uids: Vec<(String, u64)>,
     /// It is silent from this question on.
     mute_at: Option<usize>,
+    /// It has lost NATS after so many answers.
+    leaves_at: Option<usize>,
     /// It gives its first page again and again.
     again: bool,
+    /// It counts the clients of a name in two steps.
+    halves: bool,
     /// How often it was asked for a page.
     asked: Arc<AtomicUsize>,
 }
@@ -62,17 +66,27 @@ impl Play {
             }
             Query::Uids(names) | Query::Groups(names) => {
                 let after = names.after.as_deref();
-                let rest = self.uids.iter().filter(|(name, _)| Some(&**name) > after);
+                let is_next = |name: &str| match names.within {
+                    Some(_) => Some(name) >= after,
+                    None => Some(name) > after,
+                };
                 // one at a time, so that there are pages
-                let mut rest = rest.map(|(name, count)| NameCount {
-                    name: name.clone(),
-                    count: *count,
-                });
-                answer.names = rest.next().into_iter().collect();
-                answer.next_name = rest
-                    .next()
-                    .and(answer.names.first())
-                    .map(|n| n.name.clone());
+                let mut rest = self.uids.iter().filter(|(name, _)| is_next(name));
+                if let Some((name, count)) = rest.next() {
+                    let goes_on = self.halves && names.within.is_none();
+                    let count = match (self.halves, goes_on) {
+                        (true, true) => count / 2,
+                        (true, false) => count - count / 2,
+                        (false, _) => *count,
+                    };
+                    // a gateway says nothing of a name that has no client yet
+                    answer.names.extend((count > 0).then(|| NameCount {
+                        name: name.clone(),
+                        count,
+                    }));
+                    answer.next_within = goes_on.then_some(ConnId(7));
+                    answer.next_name = (goes_on || rest.next().is_some()).then(|| name.clone());
+                }
             }
         }
         answer
@@ -121,6 +135,13 @@ async fn start(server: &Nats, play: &Play) -> GatewayId {
                     let before = play.asked.fetch_add(1, Relaxed);
                     if play.mute_at.is_none_or(|at| before < at) {
                         let answer = wire::encode(&play.page(id, &query));
+                        if play.leaves_at == Some(before + 1) {
+                            // NATS forgets it before its answer comes, so before it is asked again
+                            for mut subscription in std::mem::take(&mut questions) {
+                                subscription.unsubscribe().await.expect("unsubscribed");
+                            }
+                            round_trip(&nats).await;
+                        }
                         nats.publish(reply, answer.into()).await.expect("published");
                     }
                 }
@@ -129,6 +150,12 @@ async fn start(server: &Nats, play: &Play) -> GatewayId {
         }
     });
     id
+}
+
+/// Names with their clients.
+fn pairs(listing: &NameListing) -> Vec<(&str, u64)> {
+    let names = listing.names.iter();
+    names.map(|entry| (&*entry.name, entry.clients)).collect()
 }
 
 async fn handle(server: &Nats) -> Gateway {
@@ -245,13 +272,11 @@ async fn names_of_several_gateways_are_merged_in_order() {
     let listing = within("the names", gateway.all().uids())
         .await
         .expect("answered");
-    let names: Vec<_> = listing
-        .names
-        .iter()
-        .map(|n| (&*n.name, n.clients))
-        .collect();
     let expected = [("a", 1), ("b", 1), ("c", 9), ("d", 1), ("e", 1), ("x", 9)];
-    assert_eq!((&names[..], &listing.missing[..]), (&expected[..], &[][..]));
+    assert_eq!(
+        (pairs(&listing), &listing.missing[..]),
+        (expected.to_vec(), &[][..])
+    );
     let count = within("the count", gateway.all_uid_count())
         .await
         .expect("answered");
@@ -271,13 +296,73 @@ async fn names_of_a_gateway_that_falls_silent_are_missing_and_the_others_come_wh
     let listing = within("the names", gateway.all().uids())
         .await
         .expect("answered");
-    let names: Vec<_> = listing
-        .names
-        .iter()
-        .map(|n| (&*n.name, n.clients))
-        .collect();
-    assert_eq!(names, [("a", 1), ("b", 1), ("c", 3), ("d", 1)]);
+    assert_eq!(pairs(&listing), [("a", 1), ("b", 1), ("c", 3), ("d", 1)]);
     assert_eq!(listing.missing, [silent_id]);
+}
+
+/// Proves that a name's clients are added up where a gateway counts them in several pages, also if
+/// another gateway has the name too, or has others in between.
+#[tokio::test]
+async fn a_name_that_is_counted_in_several_pages_comes_once() {
+    let server = Nats::start().await;
+    let halves = Play {
+        halves: true,
+        ..Play::uids(&[("a", 1), ("c", 5), ("d", 4)])
+    };
+    start(&server, &halves).await;
+    start(&server, &Play::uids(&[("b", 1), ("c", 3), ("d", 1)])).await;
+    let gateway = handle(&server).await;
+    let listing = within("the names", gateway.all().uids())
+        .await
+        .expect("answered");
+    assert_eq!(pairs(&listing), [("a", 1), ("b", 1), ("c", 8), ("d", 5)]);
+    assert!(listing.missing.is_empty());
+}
+
+/// Proves that names stay in order, each once, when a gateway's answer comes that nobody waits for,
+/// because it was in no roster when the list began: what it has of them is in the list where it has
+/// room, and the gateway is named, because the rest is not.
+#[tokio::test]
+async fn names_of_a_gateway_that_comes_in_the_middle_do_not_come_again() {
+    let server = Nats::start().await;
+    let names = ["a", "b", "c", "d", "e", "f", "g"].map(|name| (name, 1));
+    start(&server, &Play::uids(&names)).await;
+    let late = Fake::start(&server).await;
+    let mut questions = late
+        .nats
+        .subscribe(late.subjects.all())
+        .await
+        .expect("subscribed");
+    round_trip(&late.nats).await;
+    let gateway = handle(&server).await;
+    let mut list = gateway.all().list_uids().await.expect("begun");
+    let question = within("the question", questions.next())
+        .await
+        .expect("a message");
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        let entry = within("a name", list.next()).await.expect("a name");
+        read.push(entry.expect("a name"));
+    }
+    let named = |name: &str| NameCount {
+        name: name.to_owned(),
+        count: 9,
+    };
+    let answer = Answer {
+        names: vec![named("a"), named("c"), named("z")],
+        ..Answer::count(late.id, 3)
+    };
+    let reply = question.reply.expect("a question");
+    let sent = late.nats.publish(reply, wire::encode(&answer).into()).await;
+    sent.expect("published");
+    round_trip(&late.nats).await;
+    within("a flush", gateway.flush()).await.expect("flushed");
+    while let Some(entry) = within("a name", list.next()).await {
+        read.push(entry.expect("a name"));
+    }
+    let read: Vec<_> = read.iter().map(|n| (&*n.name, n.clients)).collect();
+    assert_eq!(read, [&names[..], &[("z", 9)]].concat());
+    assert_eq!(list.missing(), [late.id]);
 }
 
 /// Proves it by what is on the bus: an unknown uid costs one question on the uid's own subject,
@@ -329,4 +414,26 @@ async fn a_page_names_a_gateway_that_nats_does_not_know_for_the_moment() {
     assert_eq!(page.missing, [away.id]);
     assert!(page.clients.iter().all(|client| client.id.gateway == there));
     assert_eq!(page.clients.len(), 3);
+    // and the same read all at once
+    let listing = handle.all().clients().await.expect("answered");
+    assert_eq!((listing.clients.len(), listing.missing), (3, vec![away.id]));
+    let listing = handle.all().uids().await.expect("answered");
+    assert_eq!((listing.names.len(), listing.missing), (0, vec![away.id]));
+}
+
+/// Proves that a gateway which NATS does not know any more when its next page is asked for, and which
+/// is still in the roster, is named.
+#[tokio::test]
+async fn a_gateway_that_loses_nats_in_the_middle_of_a_list_is_missing() {
+    let server = Nats::start().await;
+    let leaves = Play {
+        leaves_at: Some(2),
+        ..Play::clients(100)
+    };
+    let away = start(&server, &leaves).await;
+    start(&server, &Play::clients(100)).await;
+    let gateway = handle(&server).await;
+    let list = gateway.all().list().page_size(10).collect();
+    let listing = within("the list", list).await.expect("answered");
+    assert_eq!((listing.clients.len(), listing.missing), (120, vec![away]));
 }

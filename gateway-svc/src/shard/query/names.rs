@@ -3,7 +3,10 @@
 use rustc_hash::FxHashMap;
 use wire::{Answer, NameCount, Names};
 
-use super::{Census, Facts, MOST_STEPS, limit_of, scope::Scope};
+use super::{
+    Census, Facts, MOST_STEPS, limit_of,
+    scope::{Counted, Scope},
+};
 use crate::{hub::TopicKind, topics::Slot};
 
 impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
@@ -11,6 +14,10 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
     pub(super) fn names(&self, kind: TopicKind, scope: &Scope, asked: &Names) -> Answer {
         let (topics, after) = (self.hub.topics(kind), asked.after.as_deref());
         let name = |topic: &u32| &**topics.name(*topic);
+        let count = |topic| {
+            let counted = scope.count(self.hub, kind, topic);
+            counted.unwrap_or_else(|| scope.count_on(self.hub, kind, topic, None))
+        };
         if !asked.names.is_empty() {
             let found = asked.names.iter().filter_map(|name| topics.find(name));
             let mut found: Vec<u32> = found
@@ -18,9 +25,7 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
                 .collect();
             found.sort_unstable_by_key(name);
             found.dedup();
-            return self.page_of_names(kind, scope, asked, found.into_iter(), |topic| {
-                self.count(kind, scope, topic)
-            });
+            return self.page_of_names(kind, scope, asked, found.into_iter(), count);
         }
         match self.tally(kind, scope) {
             Some(mut few) => {
@@ -33,13 +38,12 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
                     found.truncate(limit);
                 }
                 found.sort_unstable_by_key(name);
-                self.page_of_names(kind, scope, asked, found.into_iter(), |topic| {
-                    (few.remove(&topic).unwrap_or(0), 0)
+                self.page_of_names(kind, scope, asked, found.into_iter(), |topic| Counted {
+                    clients: few.remove(&topic).unwrap_or(0),
+                    ..Counted::default()
                 })
             }
-            None => self.page_of_names(kind, scope, asked, topics.after(after), |topic| {
-                self.count(kind, scope, topic)
-            }),
+            None => self.page_of_names(kind, scope, asked, topics.after(after), count),
         }
     }
 
@@ -62,47 +66,48 @@ impl<'a, F: Fn(Slot) -> Option<Facts<'a>>> Census<'a, F> {
         Some(few)
     }
 
-    /// How many of a topic's members are in the scope, and how many steps it took to know.
-    fn count(&self, kind: TopicKind, scope: &Scope, topic: u32) -> (u64, usize) {
-        let topics = self.hub.topics(kind);
-        if scope.has_all_of(kind, topic) {
-            return (topics.len(topic) as u64, 0);
-        }
-        let (mut count, mut steps) = (0, 0);
-        for slot in topics.members(topic) {
-            steps += scope.steps(self.hub, slot);
-            count += u64::from(scope.holds(self.hub, slot));
-        }
-        (count, steps)
-    }
-
     fn page_of_names(
         &self,
         kind: TopicKind,
         scope: &Scope,
         asked: &Names,
         topics: impl Iterator<Item = u32>,
-        mut count: impl FnMut(u32) -> (u64, usize),
+        mut count: impl FnMut(u32) -> Counted,
     ) -> Answer {
         debug_assert!(scope.wanted.is_empty(), "sessions are not compared here");
+        let name = |topic| self.hub.topics(kind).name(topic).to_string();
         let mut answer = Answer::count(self.gateway, 0);
         let (mut steps, mut bytes, mut last) = (0, 0, None);
-        for topic in topics {
+        // the name that the page before did not finish, if it is still there
+        let begun = asked.after.as_deref().zip(asked.within);
+        let begun = begun.and_then(|(name, conn)| {
+            let topic = self.hub.topics(kind).find(name)?;
+            Some((topic, Some(conn)))
+        });
+        for (topic, within) in begun.into_iter().chain(topics.map(|topic| (topic, None))) {
             let full = answer.names.len() == limit_of(asked.limit) || bytes > self.most_page;
             if full || steps >= MOST_STEPS {
-                answer.next_name = last.map(|topic| self.hub.topics(kind).name(topic).to_string());
+                answer.next_name = last.map(name);
                 break;
             }
             last = Some(topic);
-            let (clients, took) = count(topic);
-            steps += 1 + took;
-            if clients > 0 {
-                let name = self.hub.topics(kind).name(topic).to_string();
+            let counted = match within {
+                Some(_) => scope.count_on(self.hub, kind, topic, within),
+                None => count(topic),
+            };
+            steps += 1 + counted.steps;
+            if counted.clients > 0 {
+                let name = name(topic);
                 bytes += 32 + name.len();
                 answer.names.push(NameCount {
                     name,
-                    count: clients,
+                    count: counted.clients,
                 });
+            }
+            if counted.rest.is_some() {
+                answer.next_name = Some(name(topic));
+                answer.next_within = counted.rest;
+                break;
             }
         }
         answer.count = answer.names.len() as u64;

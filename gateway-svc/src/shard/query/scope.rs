@@ -1,6 +1,6 @@
 //! Scope: which clients a query is about.
 
-use wire::{Filter, FilterError, Wanted};
+use wire::{ConnId, Filter, FilterError, Wanted};
 
 use super::MOST_STEPS;
 use crate::{
@@ -30,6 +30,15 @@ pub(super) struct Scope {
     groups: Option<Vec<u32>>,
     bound: Option<bool>,
     pub(super) wanted: Wanted,
+}
+
+/// How many clients were found, in how many steps.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) clients: u64,
+    pub(super) steps: usize,
+    /// Those after this one have not been looked at.
+    pub(super) rest: Option<ConnId>,
 }
 
 impl Whose {
@@ -69,32 +78,103 @@ impl Scope {
         Ok(())
     }
 
-    /// Whether all clients of this uid or group are in it.
-    pub(super) fn has_all_of(&self, kind: TopicKind, topic: u32) -> bool {
-        let whole = match self.whose {
-            Whose::Everybodys => true,
-            Whose::Of(of, whose) => (of, whose) == (kind, topic),
-            Whose::These(_) => false,
-        };
-        whole
-            && self.except.is_empty()
-            && self.uids.is_none()
-            && self.groups.is_none()
-            && self.bound.is_none()
-            && self.wanted.is_empty()
-    }
-
     /// How many clients the target has, whatever the filter says.
     pub(super) fn size(&self, hub: &Hub, open: u64) -> u64 {
         match &self.whose {
             Whose::Everybodys => open - self.except.len() as u64,
             Whose::Of(kind, topic) => {
                 let out = self.except.iter();
-                let out = out.filter(|slot| hub.topics_of(**slot, *kind).any(|t| t == *topic));
+                let out = out.filter(|slot| is_of(hub, *kind, *topic, **slot));
                 (hub.topics(*kind).len(*topic) - out.count()) as u64
             }
             Whose::These(slots) => slots.len() as u64,
         }
+    }
+
+    /// How many clients of a uid or group are in it; `None` where that takes too long for one step.
+    pub(super) fn count(&self, hub: &Hub, kind: TopicKind, topic: u32) -> Option<Counted> {
+        let members = hub.topics(kind).len(topic);
+        let (whole, others) = match &self.whose {
+            Whose::Everybodys => (true, usize::MAX),
+            Whose::Of(of, whose) => ((*of, *whose) == (kind, topic), hub.topics(*of).len(*whose)),
+            Whose::These(slots) => (false, slots.len()),
+        };
+        // whoever are the fewest are looked at
+        if whole && !self.is_filtered() && self.except.len() < members {
+            let out = self.tally(hub, self.except.iter().copied(), |slot| {
+                is_of(hub, kind, topic, slot)
+            })?;
+            return Some(Counted {
+                clients: members as u64 - out.clients,
+                ..out
+            });
+        }
+        if others >= members {
+            let among = hub.topics(kind).members(topic);
+            return self.tally(hub, among, |slot| self.holds(hub, slot));
+        }
+        let both = |slot| is_of(hub, kind, topic, slot) && self.holds(hub, slot);
+        match &self.whose {
+            Whose::Of(of, whose) => self.tally(hub, hub.topics(*of).members(*whose), both),
+            Whose::These(slots) => self.tally(hub, slots.iter().copied(), both),
+            Whose::Everybodys => unreachable!("nobody has more members than there are clients"),
+        }
+    }
+
+    /// The same in several steps, in the order of the connection ids: those after this one, as far as
+    /// a step goes.
+    pub(super) fn count_on(
+        &self,
+        hub: &Hub,
+        kind: TopicKind,
+        topic: u32,
+        after: Option<ConnId>,
+    ) -> Counted {
+        let mut counted = Counted::default();
+        let mut last = None;
+        for (conn, slot) in hub.after(after) {
+            if counted.steps >= MOST_STEPS {
+                counted.rest = last;
+                break;
+            }
+            last = Some(conn);
+            counted.steps += self.look(hub, slot);
+            counted.clients += u64::from(is_of(hub, kind, topic, slot) && self.holds(hub, slot));
+        }
+        counted
+    }
+
+    /// How many of these clients it is true of; `None` where that takes too long for one step.
+    fn tally(
+        &self,
+        hub: &Hub,
+        slots: impl ExactSizeIterator<Item = Slot>,
+        is_true: impl Fn(Slot) -> bool,
+    ) -> Option<Counted> {
+        let mut counted = Counted::default();
+        if slots.len() > MOST_STEPS {
+            return None;
+        }
+        for slot in slots {
+            counted.steps += self.look(hub, slot);
+            if counted.steps > MOST_STEPS {
+                return None;
+            }
+            counted.clients += u64::from(is_true(slot));
+        }
+        Some(counted)
+    }
+
+    /// How long it takes to find a topic among a client's, and whether the scope has the client.
+    fn look(&self, hub: &Hub, slot: Slot) -> usize {
+        self.steps(hub, slot) + hub.topics_of(slot, TopicKind::Group).len() / 16
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.uids.is_some()
+            || self.groups.is_some()
+            || self.bound.is_some()
+            || !self.wanted.is_empty()
     }
 
     /// Clients among whom all of the scope are, if they are few; else everybody has to be looked at.
@@ -134,13 +214,13 @@ impl Scope {
 
     /// Whether a client's place in the hub lets it through; its session is another matter.
     pub(super) fn holds(&self, hub: &Hub, slot: Slot) -> bool {
-        let is_of = |kind, among: &[u32]| {
+        let is_of_any = |kind, among: &[u32]| {
             let mut topics = hub.topics_of(slot, kind);
             topics.any(|topic| among.binary_search(&topic).is_ok())
         };
         let meant = match &self.whose {
             Whose::Everybodys => true,
-            Whose::Of(kind, topic) => is_of(*kind, std::slice::from_ref(topic)),
+            Whose::Of(kind, topic) => is_of(hub, *kind, *topic, slot),
             Whose::These(slots) => slots.binary_search(&slot).is_ok(),
         };
         meant
@@ -151,11 +231,11 @@ impl Scope {
             && self
                 .uids
                 .as_ref()
-                .is_none_or(|uids| is_of(TopicKind::Uid, uids))
+                .is_none_or(|uids| is_of_any(TopicKind::Uid, uids))
             && self
                 .groups
                 .as_ref()
-                .is_none_or(|groups| is_of(TopicKind::Group, groups))
+                .is_none_or(|groups| is_of_any(TopicKind::Group, groups))
     }
 
     /// How long [`holds`](Self::holds) takes: a client in many groups takes longer.
@@ -166,4 +246,9 @@ impl Scope {
             false => 1,
         }
     }
+}
+
+/// Whether a client has this uid, or is in this group.
+fn is_of(hub: &Hub, kind: TopicKind, topic: u32, slot: Slot) -> bool {
+    hub.topics_of(slot, kind).any(|t| t == topic)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use wire::{ConnId, Fields, Filter, GatewayId, Group, Names, Session, Uid};
+use wire::{ConnId, Fields, Filter, GatewayId, Group, NameCount, Names, Session, Uid};
 
 use super::{
     Census, Facts, MOST_PAGE, MOST_STEPS,
@@ -96,22 +96,36 @@ impl World {
         unreachable!()
     }
 
+    /// All pages of names, as one list.
     fn names(&self, kind: TopicKind, scope: &Scope, limit: u32) -> Vec<(String, u64)> {
-        let (mut found, mut asked) = (
-            Vec::new(),
-            Names {
-                limit,
-                ..Names::default()
-            },
-        );
+        let mut found: Vec<(String, u64)> = Vec::new();
+        let mut asked = Names {
+            limit,
+            ..Names::default()
+        };
         loop {
             let answer = self.census().names(kind, scope, &asked);
             assert!(answer.names.len() <= limit as usize);
-            found.extend(answer.names.into_iter().map(|n| (n.name, n.count)));
-            match answer.next_name {
-                Some(next) => assert!(asked.after.replace(next.clone()).is_none_or(|b| b < next)),
-                None => return found,
+            for NameCount { name, count } in answer.names {
+                match found.last_mut() {
+                    // it goes on
+                    Some((last, clients)) if *last == name => *clients += count,
+                    last => {
+                        assert!(last.is_none_or(|(last, _)| *last < name));
+                        found.push((name, count));
+                    }
+                }
             }
+            if answer.next_name.is_none() {
+                return found;
+            }
+            // a name that goes on comes before the end of it
+            let place = |name: &Option<String>, within: Option<ConnId>| {
+                (name.clone(), within.is_none(), within)
+            };
+            let before = place(&asked.after, asked.within);
+            (asked.after, asked.within) = (answer.next_name, answer.next_within);
+            assert!(before < place(&asked.after, asked.within));
         }
     }
 }
@@ -328,6 +342,102 @@ fn names_come_once_in_order_with_their_clients() {
     }
 }
 
+/// Proves that whoever is left out costs as many looks as they are, not as many as stay.
+#[test]
+fn a_few_who_are_left_out_of_many_are_counted_without_a_look_at_the_many() {
+    let world = crowd(MOST_STEPS * 2 + 2);
+    let all = world.hub.topics(TopicKind::Group).find("all");
+    let all = all.expect("it has members");
+    for whose in [Whose::Everybodys, world.group("all")] {
+        let scope = Scope::new(whose, vec![3, 5, 103]);
+        let counted = scope.count(&world.hub, TopicKind::Group, all);
+        let counted = counted.expect("at once");
+        assert_eq!(counted.clients, world.hub.len() as u64 - 3);
+        assert!(counted.steps < 10, "{counted:?}");
+        let names = world.names(TopicKind::Group, &scope, 1000);
+        assert!(names.contains(&("all".to_owned(), world.hub.len() as u64 - 3)));
+        assert!(names.contains(&("h0".to_owned(), 5)), "of seven");
+    }
+}
+
+#[test]
+fn a_few_clients_of_a_large_group_are_counted_without_a_look_at_the_others() {
+    let world = crowd(MOST_STEPS * 2 + 2);
+    let all = world.hub.topics(TopicKind::Group).find("all");
+    let scope = Scope::new(world.group("h1"), vec![7]);
+    let counted = scope.count(&world.hub, TopicKind::Group, all.expect("it has members"));
+    let counted = counted.expect("at once");
+    assert!(
+        (counted.clients, counted.steps < 20) == (6, true),
+        "{counted:?}"
+    );
+}
+
+/// Proves that two large groups are held against each other in steps, and that whoever stays in both
+/// meanwhile is counted once.
+#[test]
+fn names_whose_clients_are_too_many_for_one_step_are_counted_in_several() {
+    let mut world = World::default();
+    for n in 0..MOST_STEPS * 3 {
+        let groups = ["all", "even", "third", "tiny"];
+        let is_in = [true, n % 2 == 0, n % 3 == 0, n < 10];
+        let groups = groups.iter().zip(is_in).filter(|(_, is_in)| *is_in);
+        let groups: Vec<String> = groups.map(|(name, _)| (*name).to_owned()).collect();
+        world.client(None, &groups);
+    }
+    let [even, third] = ["even", "third"].map(|name| world.hub.topics(TopicKind::Group).find(name));
+    let (even, third) = (even.expect("members"), third.expect("members"));
+    let whose = || Whose::Of(TopicKind::Group, even);
+    let scope = Scope::new(whose(), vec![0]);
+    let at_once = scope.count(&world.hub, TopicKind::Group, third);
+    assert!(at_once.is_none_or(|counted| counted.steps <= MOST_STEPS));
+    let all = world
+        .hub
+        .topics(TopicKind::Group)
+        .find("all")
+        .expect("members");
+    assert_eq!(scope.count(&world.hub, TopicKind::Group, all), None);
+    let expected = [
+        ("all", MOST_STEPS * 3 / 2 - 1),
+        ("even", MOST_STEPS * 3 / 2 - 1),
+        ("third", MOST_STEPS / 2 - 1),
+        ("tiny", 4),
+    ];
+    let expected = expected.map(|(name, many)| (name.to_owned(), many as u64));
+    assert_eq!(
+        world.names(TopicKind::Group, &scope, 1000),
+        expected.clone()
+    );
+    // no page of them is larger than a step, and who leaves from page to page changes nothing for
+    // those who stay
+    let mut asked = Names {
+        names: vec!["all".to_owned(), "tiny".to_owned()],
+        ..Names::default()
+    };
+    let mut found = BTreeMap::new();
+    for pages in 1.. {
+        let scope = Scope::new(whose(), vec![0]);
+        let answer = world.census().names(TopicKind::Group, &scope, &asked);
+        for NameCount { name, count } in answer.names {
+            assert!(count <= MOST_STEPS as u64);
+            *found.entry(name).or_insert(0) += count;
+        }
+        if answer.next_name.is_none() {
+            assert!((2..=4).contains(&pages), "{pages}");
+            break;
+        }
+        (asked.after, asked.within) = (answer.next_name, answer.next_within);
+        let odd = world.hub.slots().filter(|slot| slot % 2 == 1);
+        let gone: Vec<Slot> = odd.take(5000).collect();
+        for slot in gone {
+            world.hub.leave_all(slot, 0);
+            world.hub.remove(slot);
+        }
+    }
+    let [all, _, _, tiny] = expected;
+    assert!(found.into_iter().eq([all, tiny]));
+}
+
 #[test]
 fn only_the_names_that_are_asked_for_come() {
     let world = crowd(1000);
@@ -336,6 +446,7 @@ fn only_the_names_that_are_asked_for_come() {
             names: names.iter().map(ToString::to_string).collect(),
             after: after.map(str::to_owned),
             limit: 10,
+            ..Names::default()
         };
         let scope = Scope::new(Whose::Everybodys, Vec::new());
         let answer = world.census().names(TopicKind::Uid, &scope, &names);
