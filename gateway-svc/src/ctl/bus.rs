@@ -72,6 +72,12 @@ impl Gaps {
             .push(format!("gateway {gateway} does not answer"));
     }
 
+    pub(super) fn repeats(&mut self, gateway: GatewayId) {
+        self.missing.push(gateway);
+        self.trouble
+            .push(format!("gateway {gateway} gives the same page again"));
+    }
+
     pub(super) fn refused(&mut self, gateway: GatewayId, error: AnswerError) {
         self.missing.push(gateway);
         let why = match error {

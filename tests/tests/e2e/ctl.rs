@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::StreamExt;
 use gatebus_tests::{
     Client, Gateway, Journal, Nats, Worker,
     client::End,
@@ -11,7 +12,10 @@ use gatebus_tests::{
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use wire::{GatewayBeat, GatewayId, NodeState, ProcessId, ShardBeat, Subjects};
+use wire::{
+    Answer, AnswerError, ClientId, ClientInfo, ConnId, GatewayBeat, GatewayId, NameCount,
+    NodeState, ProcessId, Session, ShardBeat, Subjects,
+};
 
 /// Two gateways of two shards each, two services with a worker each, and three clients at each
 /// gateway, of which the first are the same user, and all are in a group of their gateway.
@@ -333,29 +337,8 @@ async fn a_gateway_that_does_not_answer_is_named() {
     gateway
         .wait_metric("gatebus_gateway_connections", "", 1.0)
         .await;
-    let silent = GatewayId::from_bytes([0xab; 6]);
-    let beat = GatewayBeat {
-        process: ProcessId::from_bytes([0xcd; 6]),
-        state: NodeState::Ready,
-        version: "0".into(),
-        host: "elsewhere\x1b[2J".into(),
-        started: 0,
-        shards: vec![ShardBeat {
-            gateway: silent,
-            clients: 7,
-            uids: 0,
-            groups: 0,
-        }],
-    };
-    let bus = nats.client().await;
-    let subjects = Subjects::new(nats.prefix().parse().expect("a prefix"));
-    let beating = tokio::spawn(async move {
-        loop {
-            let (to, beat) = (subjects.gateway_beat(beat.process), wire::encode(&beat));
-            bus.publish(to, beat.into()).await.expect("published");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    });
+    let pretender = Pretender::start(&nats, None).await;
+    let silent = pretender.id;
     let timeout = ["--timeout", "500ms", "--json"];
     for command in [
         ["connections"].as_slice(),
@@ -373,7 +356,122 @@ async fn a_gateway_that_does_not_answer_is_named() {
     let status = ctl(&nats, &["status"]).await;
     assert_eq!(status.status, 0);
     assert!(status.out.contains("elsewhere\\u{1b}[2J"), "{}", status.out);
-    beating.abort();
+}
+
+/// Proves that a list which breaks off at a later page is not shown as a whole one.
+#[tokio::test]
+async fn a_gateway_whose_later_page_fails_is_named() {
+    for (later, says) in [
+        (None, "does not answer"),
+        (Some(Later::Refuse), "does not understand"),
+        (Some(Later::Repeat), "the same page again"),
+    ] {
+        let nats = Nats::start().await;
+        let pretender = Pretender::start(&nats, Some(later)).await;
+        for command in ["connections", "groups"] {
+            let ended = ctl(&nats, &[command, "--json", "--timeout", "500ms"]).await;
+            assert_eq!(ended.status, 1, "{command}, {says}");
+            assert_eq!(ended.json()["missing"], json!([pretender.id]), "{ended:?}");
+            assert_eq!(ended.json()[command].as_array().map(Vec::len), Some(1));
+            assert!(ended.err.contains(says), "{ended:?}");
+        }
+    }
+}
+
+/// What a pretender does with the question for its second page.
+#[derive(Debug, Clone, Copy)]
+enum Later {
+    Refuse,
+    Repeat,
+}
+
+/// A gateway that is none: it beats, and answers lists as it was told, or not at all.
+struct Pretender {
+    id: GatewayId,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Pretender {
+    /// `answers`: what it does when it is asked for a second page, if it answers the first question.
+    async fn start(nats: &Nats, answers: Option<Option<Later>>) -> Self {
+        let id = GatewayId::from_bytes([0xab; 6]);
+        let beat = GatewayBeat {
+            process: ProcessId::from_bytes([0xcd; 6]),
+            state: NodeState::Ready,
+            version: "0".into(),
+            host: "elsewhere\x1b[2J".into(),
+            started: 0,
+            shards: vec![ShardBeat {
+                gateway: id,
+                clients: 7,
+                uids: 0,
+                groups: 0,
+            }],
+        };
+        let bus = nats.client().await;
+        let subjects = Subjects::new(nats.prefix().parse().expect("a prefix"));
+        let mut first = bus.subscribe(subjects.all()).await.expect("subscribed");
+        let own = bus.subscribe(subjects.gateway(id)).await;
+        let mut own = own.expect("subscribed");
+        let task = tokio::spawn(async move {
+            let mut beats = tokio::time::interval(Duration::from_millis(200));
+            loop {
+                let (question, answer) = tokio::select! {
+                    _ = beats.tick() => {
+                        let (to, beat) = (subjects.gateway_beat(beat.process), wire::encode(&beat));
+                        bus.publish(to, beat.into()).await.expect("published");
+                        continue;
+                    }
+                    Some(question) = first.next() => (question, answers.map(|_| page(id))),
+                    Some(question) = own.next() => {
+                        let answer = answers.flatten().map(|later| match later {
+                            Later::Refuse => Answer::error(id, AnswerError::Malformed),
+                            Later::Repeat => page(id),
+                        });
+                        (question, answer)
+                    }
+                };
+                if let (Some(reply), Some(answer)) = (question.reply, answer) {
+                    let sent = bus.publish(reply, wire::encode(&answer).into()).await;
+                    sent.expect("published");
+                }
+            }
+        });
+        Self { id, task }
+    }
+}
+
+impl Drop for Pretender {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A page of clients and of groups, and not the last.
+fn page(gateway: GatewayId) -> Answer {
+    let client = ClientInfo {
+        client: ClientId {
+            gateway,
+            conn: ConnId(7),
+        },
+        uid: None,
+        session: Session::default(),
+        session_left_out: false,
+        version: 0,
+        groups: Vec::new(),
+        more_groups: false,
+        remote: None,
+    };
+    Answer {
+        clients: vec![client],
+        next: Some(ConnId(7)),
+        names: vec![NameCount {
+            name: "den".to_owned(),
+            count: 1,
+        }],
+        next_name: Some("den".to_owned()),
+        ..Answer::count(gateway, 2)
+    }
 }
 
 /// Proves that a view can be watched: it follows what happens, one object a line, until Ctrl-C.
