@@ -18,8 +18,8 @@ pub(crate) struct Process {
     /// Counts changes of state: each is told at once.
     pub(crate) changes: AtomicU32,
     shards: Vec<ShardStatus>,
-    /// Shards that have not yet left.
-    left: AtomicU32,
+    /// How many shards have not yet left.
+    staying: AtomicU32,
     /// Rings when somebody on the bus ordered a drain.
     ordered: Notify,
     /// Connections, handshakes under way included, and the most that are taken.
@@ -64,6 +64,7 @@ impl Drop for Seat {
 pub(crate) struct ShardStatus {
     pub(crate) gateway: GatewayId,
     pub(crate) ready: AtomicBool,
+    left: AtomicBool,
     pub(crate) clients: AtomicU64,
     pub(crate) uids: AtomicU64,
     pub(crate) groups: AtomicU64,
@@ -85,6 +86,7 @@ impl Process {
         let shard = |_| ShardStatus {
             gateway: GatewayId::from_bytes(rand::random()),
             ready: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             clients: AtomicU64::new(0),
             uids: AtomicU64::new(0),
             groups: AtomicU64::new(0),
@@ -96,7 +98,7 @@ impl Process {
             state: AtomicU8::new(READY),
             changes: AtomicU32::new(0),
             shards: (0..shards).map(shard).collect(),
-            left: AtomicU32::new(u32::from(shards)),
+            staying: AtomicU32::new(u32::from(shards)),
             ordered: Notify::new(),
             seated: AtomicU64::new(0),
             most,
@@ -167,14 +169,18 @@ impl Process {
         is_time_to_say(&self.short_at, now)
     }
 
-    /// The shard's thread ends, or its last words are on their way: another speaks for the process.
-    pub(crate) fn silence(&self, shard: u16) {
-        self.shard(shard).ready.store(false, Relaxed);
+    /// The shard's link is up, or not any more: then another speaks for the process, at once.
+    pub(crate) fn set_ready(&self, shard: u16, ready: bool) {
+        self.shard(shard).ready.store(ready, Relaxed);
+        self.changes.fetch_add(1, Relaxed);
     }
 
-    /// A shard has let go of its last client. True: it is the last shard.
-    pub(crate) fn leave(&self) -> bool {
-        let last = self.left.fetch_sub(1, Relaxed) == 1;
+    /// A shard has let go of its last client, and speaks no more: nobody is to wait for its answers.
+    /// True: it is the last shard.
+    pub(crate) fn leave(&self, shard: u16) -> bool {
+        self.shard(shard).left.store(true, Relaxed);
+        self.set_ready(shard, false);
+        let last = self.staying.fetch_sub(1, Relaxed) == 1;
         if last {
             self.state.store(LEAVING, Relaxed);
         }
@@ -199,11 +205,13 @@ impl Process {
             shards: self
                 .shards
                 .iter()
+                .filter(|s| !s.left.load(Relaxed))
                 .map(|s| ShardBeat {
                     gateway: s.gateway,
                     clients: s.clients.load(Relaxed),
                     uids: s.uids.load(Relaxed),
                     groups: s.groups.load(Relaxed),
+                    away: !s.ready.load(Relaxed),
                 })
                 .collect(),
         }
@@ -221,15 +229,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_that_has_left_speaks_no_more() {
+    fn a_shard_that_has_left_speaks_no_more_and_is_no_longer_spoken_of() {
         let process = Process::new(2, 1);
-        process.shard(0).ready.store(true, Relaxed);
-        process.shard(1).ready.store(true, Relaxed);
+        process.set_ready(0, true);
+        process.set_ready(1, true);
         assert_eq!(process.speaker(), Some(0));
-        process.silence(0);
+        assert!(!process.leave(0));
         assert_eq!(process.speaker(), Some(1));
-        process.silence(1);
+        let there: Vec<_> = process.beat().shards.iter().map(|s| s.gateway).collect();
+        assert_eq!(there, [process.shard(1).gateway]);
+        assert!(process.leave(1));
         assert_eq!(process.speaker(), None);
+    }
+
+    #[test]
+    fn who_speaks_says_at_once_which_shards_have_lost_nats() {
+        let process = Process::new(2, 1);
+        process.set_ready(0, true);
+        process.set_ready(1, true);
+        let away = || {
+            process
+                .beat()
+                .shards
+                .iter()
+                .map(|s| s.away)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(away(), [false, false]);
+        let before = process.changes.load(Relaxed);
+        process.set_ready(0, false);
+        assert_eq!((process.speaker(), away()), (Some(1), vec![true, false]));
+        assert_ne!(process.changes.load(Relaxed), before, "it is told at once");
     }
 
     #[test]

@@ -235,13 +235,7 @@ impl Shard {
             }
             LinkEvent::Ready => {
                 self.metrics.link_up.set(1);
-                self.process
-                    .shard(self.number)
-                    .ready
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
-                self.process
-                    .changes
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.process.set_ready(self.number, true);
                 self.relink();
             }
             LinkEvent::Down => {
@@ -254,10 +248,7 @@ impl Shard {
 
     fn unlinked(&mut self) {
         self.metrics.link_up.set(0);
-        self.process
-            .shard(self.number)
-            .ready
-            .store(false, std::sync::atomic::Ordering::Relaxed);
+        self.process.set_ready(self.number, false);
     }
 
     /// An event must fit the server's limit together with a full session and its envelope.

@@ -52,6 +52,15 @@ pub struct ShardBeat {
     pub uids: u64,
     /// Distinct groups.
     pub groups: u64,
+    /// It has no connection to NATS at this moment, as the others of its process say; its clients
+    /// are still there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub away: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(b: &bool) -> bool {
+    !*b
 }
 
 /// The beat of a worker process, every second and at once on a change of state.

@@ -50,8 +50,15 @@ impl Target {
 
     /// Whether there is a client at all.
     ///
-    /// If no gateway knows the uid or group, NATS says so at once. [`ErrorKind::Timeout`] if no
-    /// client was found, but not every gateway answered.
+    /// If no gateway knows the uid or group, NATS says so: that is one round trip, and no gateway is
+    /// asked. [`ErrorKind::Timeout`] if no client was found, but not every gateway answered.
+    ///
+    /// A gateway that has lost NATS for the moment still has its clients, and NATS does not know it.
+    /// While the beats show that there is one, this waits for it, and the error names it. Beats show
+    /// it at once if another shard of its process has NATS, and after 1.5 s if none has. They are
+    /// heard from the first question of a process on. Until then such a gateway's uids and groups
+    /// are taken for unknown: who must know better asks [`count`](Self::count), which waits for every
+    /// gateway that is known.
     pub async fn is_online(&self) -> Result<bool, Error> {
         if let Whom::Uid(_) | Whom::Group(_) = self.whom()? {
             return Box::pin(self.is_anybody_there()).await;
@@ -66,22 +73,36 @@ impl Target {
     /// Asks those who listen, and only if that leaves it open, everybody.
     async fn is_anybody_there(&self) -> Result<bool, Error> {
         let link = self.gateway.link();
+        let until = link.deadline();
         let count = || RequestKind::Query(Query::Count);
         let (subject, request) = self.request(count())?;
-        context::overtaking();
+        let payload = wire::encode(&request);
         let mut call = link.replies.open();
-        link.ask(subject, call.subject(), wire::encode(&request))?;
-        match first(link, &mut call, link.deadline()).await? {
-            None => return Ok(false),
-            Some(answer) if answer.count > 0 => return Ok(true),
-            Some(_) => {}
+        loop {
+            // Who comes back while we ask was in doubt before, and is not after.
+            let before = link.roster.in_doubt(link).await?;
+            context::overtaking();
+            link.ask(subject.clone(), call.subject(), payload.clone())?;
+            match first(link, &mut call, until).await? {
+                Some(answer) if answer.count > 0 => return Ok(true),
+                Some(_) => break,
+                None => {}
+            }
+            let doubt = link.roster.in_doubt(link).await?;
+            if before.is_empty() && doubt.is_empty() {
+                return Ok(false);
+            }
+            if !doubt.is_empty() && Instant::now() + ASK_AGAIN >= until {
+                return Err(missing(&doubt));
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
         // A gateway listens for a while after its last client left, so that answer decides nothing.
         let gateways = link.gateways().await?;
         let request = self.request_elsewhere(count())?;
         link.ask(link.subjects.all(), call.subject(), wire::encode(&request))?;
         let found = |answer: &Answer| answer.count > 0;
-        let (answers, silent) = gather(link, &mut call, gateways, link.deadline(), found).await?;
+        let (answers, silent) = gather(link, &mut call, gateways, until, found).await?;
         match answers.iter().any(found) {
             false if !silent.is_empty() => Err(missing(&silent)),
             found => Ok(found),

@@ -21,6 +21,8 @@ use crate::{Error, link::Link};
 
 /// After so long without a beat a gateway is gone.
 const GONE: Duration = Duration::from_millis(beat::INTERVAL_MS * beat::MISSES);
+/// A gateway whose beat is so late may have lost NATS.
+const LATE: Duration = Duration::from_millis(beat::INTERVAL_MS * 3 / 2);
 /// Answers to `who` come within 50 ms and a round trip.
 const SETTLE: Duration = Duration::from_millis(150);
 /// Who does not answer `who` beats within a second all the same.
@@ -32,7 +34,9 @@ const LOST: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Roster {
     book: Arc<Mutex<Book>>,
-    watching: OnceCell<AbortHandle>,
+    listening: OnceCell<Listener>,
+    /// Those who were there had time to speak.
+    settled: OnceCell<()>,
 }
 
 #[derive(Default)]
@@ -42,6 +46,13 @@ struct Book {
     fixed: Option<GatewayId>,
     /// Who wants to know of gateways that vanish.
     lost: Option<mpsc::Sender<GatewayId>>,
+}
+
+/// Who takes beats in.
+struct Listener {
+    task: AbortHandle,
+    /// Whether there was one.
+    heard: watch::Receiver<bool>,
 }
 
 struct Process {
@@ -59,13 +70,33 @@ impl Roster {
 
     /// Listens to beats from now on, and resolves when those who are there had time to speak.
     pub(crate) async fn watch(&self, link: &Link) -> Result<(), Error> {
-        if lock(&self.book).fixed.is_some() {
+        let Some(listener) = self.listen(link).await? else {
             return Ok(());
-        }
-        let watch = async {
-            let mut beats = link.subscribe(link.subjects.gateway_beats()).await?;
+        };
+        let settle = async {
             link.publish(link.subjects.who(), Vec::new())?;
-            let (heard_one, mut heard) = watch::channel(false);
+            tokio::time::sleep(SETTLE).await;
+            let mut heard = listener.heard.clone();
+            if !*heard.borrow() {
+                // Nobody yet: either there is no gateway, or it takes no part in `who`.
+                let first = tokio::time::timeout(FIRST_BEAT, heard.changed()).await;
+                if first.is_ok() {
+                    tokio::time::sleep(SETTLE).await;
+                }
+            }
+            Ok(())
+        };
+        self.settled.get_or_try_init(|| settle).await.map(|_| ())
+    }
+
+    /// Listens to beats from now on, and waits for none; nobody in the test entrance.
+    async fn listen(&self, link: &Link) -> Result<Option<&Listener>, Error> {
+        if lock(&self.book).fixed.is_some() {
+            return Ok(None);
+        }
+        let listen = async {
+            let mut beats = link.subscribe(link.subjects.gateway_beats()).await?;
+            let (heard_one, heard) = watch::channel(false);
             let book = self.book.clone();
             let nats = link.nats().cloned();
             let probe = nats.as_ref().map(async_nats::Client::new_inbox);
@@ -115,17 +146,19 @@ impl Roster {
                     }
                 }
             });
-            tokio::time::sleep(SETTLE).await;
-            if !*heard.borrow() {
-                // Nobody yet: either there is no gateway, or it takes no part in `who`.
-                let first = tokio::time::timeout(FIRST_BEAT, heard.changed()).await;
-                if first.is_ok() {
-                    tokio::time::sleep(SETTLE).await;
-                }
-            }
-            Ok(task.abort_handle())
+            Ok(Listener {
+                task: task.abort_handle(),
+                heard,
+            })
         };
-        self.watching.get_or_try_init(|| watch).await.map(|_| ())
+        self.listening.get_or_try_init(|| listen).await.map(Some)
+    }
+
+    /// Gateways that may have lost NATS for the moment, with their clients; listens from the first
+    /// time on, and knows nobody then.
+    pub(crate) async fn in_doubt(&self, link: &Link) -> Result<Vec<GatewayId>, Error> {
+        self.listen(link).await?;
+        Ok(lock(&self.book).in_doubt(Instant::now()))
     }
 
     /// Asks once more who is there, and gives them the time to speak.
@@ -159,8 +192,8 @@ impl Roster {
 
 impl Drop for Roster {
     fn drop(&mut self) {
-        if let Some(task) = self.watching.get() {
-            task.abort();
+        if let Some(listener) = self.listening.get() {
+            listener.task.abort();
         }
     }
 }
@@ -199,6 +232,17 @@ impl Book {
         self.processes.values().any(silent)
     }
 
+    /// Those whose beat is late, and those who, as the others of their process say, are away.
+    fn in_doubt(&self, now: Instant) -> Vec<GatewayId> {
+        let processes = self.processes.values();
+        let shards = processes.flat_map(|process| {
+            let late = now.duration_since(process.heard) >= LATE;
+            let may_be_away = move |s: &&ShardBeat| late || s.away && s.clients > 0;
+            process.shards.iter().filter(may_be_away)
+        });
+        shards.map(|shard| shard.gateway).collect()
+    }
+
     /// Lets go of everybody who had not spoken for too long at that time, nor since.
     fn sweep(&mut self, now: Instant) {
         let lost = &self.lost;
@@ -229,6 +273,7 @@ mod tests {
             clients: 0,
             uids: 0,
             groups: 0,
+            away: false,
         };
         GatewayBeat {
             process: ProcessId::from_bytes([process; 6]),
@@ -260,6 +305,28 @@ mod tests {
         let gone: Vec<_> = std::iter::from_fn(|| lost.try_recv().ok()).collect();
         assert_eq!(gone.len(), 2, "each shard is a gateway");
         assert!(gone.iter().all(|id| id.as_bytes()[0] == 1));
+    }
+
+    #[test]
+    fn whoever_is_late_or_away_is_in_doubt_until_it_beats_again() {
+        let mut book = Book::default();
+        let start = Instant::now();
+        let (late, mut part) = (beat(1, NodeState::Ready), beat(2, NodeState::Ready));
+        part.shards[0].away = true;
+        part.shards[1].away = true;
+        part.shards[1].clients = 1;
+        book.hear(&late, start);
+        book.hear(&part, start + LATE);
+        assert_eq!(
+            book.in_doubt(start + LATE - Duration::from_millis(1)),
+            [part.shards[1].gateway],
+            "the other has no clients"
+        );
+        assert_eq!(book.in_doubt(start + LATE).len(), 3);
+        book.hear(&late, start + LATE);
+        part.shards[1].away = false;
+        book.hear(&part, start + LATE);
+        assert_eq!(book.in_doubt(start + LATE), []);
     }
 
     #[test]

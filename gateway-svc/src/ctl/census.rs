@@ -45,8 +45,15 @@ pub(super) fn status(bus: &Bus) -> Report {
         ]);
         for shard in &beat.shards {
             let [clients, uids, groups] = counts(shard).map(|n| n.to_string());
-            let (none, gateway) = (String::new(), shard.gateway.to_string());
-            table.row([none.clone(), gateway, none, clients, uids, groups]);
+            let away = if shard.away { "away" } else { "" };
+            table.row([
+                String::new(),
+                shard.gateway.to_string(),
+                away.to_owned(),
+                clients,
+                uids,
+                groups,
+            ]);
         }
         shards += beat.shards.len();
         for (all, own) in sums.iter_mut().zip(sum) {

@@ -149,9 +149,7 @@ impl Shard {
 
     /// Says goodbye on the bus. The last shard speaks for the process.
     fn leave(&mut self) {
-        self.process.silence(self.number);
-        let last = self.process.leave();
-        if last {
+        if self.process.leave(self.number) {
             let beat = wire::encode(&self.process.beat());
             let subject = self.subjects.gateway_beat(self.process.id());
             let _ = self.link.publish(subject, None, &beat);

@@ -66,7 +66,7 @@ pub(super) async fn run(mut parts: ShardParts) -> anyhow::Result<()> {
     drain::drain(shard, &config.drain, &door, accepting).await;
     driver.abort();
     // a link that came back during the last words has called itself ready again
-    process.silence(shard_number);
+    process.set_ready(shard_number, false);
     Ok(())
 }
 

@@ -1,10 +1,13 @@
-//! A cluster of NATS servers: a group's first message finds its newest member.
+//! A cluster of NATS servers: a group's first message finds its newest member, and who loses a server
+//! is not lost.
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use gatebus_tests::{
     Client, Gateway, Journal, Nats, NatsCluster, Worker,
     client::{Receiver, Sender},
-    eventually,
+    eventually, within,
 };
 use tokio::task::JoinHandle;
 
@@ -201,4 +204,41 @@ async fn a_server_in_lame_duck_mode_is_kept_where_there_is_no_other() {
     gateway.log.find("a line on another server", vain).await;
     assert_eq!(client.ask("meanwhile").await, "meanwhile");
     assert!(gateway.is_ready().await);
+}
+
+/// Proves that a uid whose only gateway has lost NATS for the moment is not called offline.
+#[tokio::test]
+async fn a_uid_is_not_offline_while_its_gateway_has_lost_nats() {
+    let mut cluster = NatsCluster::start(2).await;
+    let gateway = Gateway::with(&cluster[1]).start().await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&cluster[0], &journal).await;
+    let builder = worker_sdk::Gateway::builder()
+        .nats_url(cluster[0].url())
+        .prefix(cluster[0].prefix())
+        .query_timeout(Duration::from_millis(300));
+    let handle = within("the handle to connect", Box::pin(builder.connect())).await;
+    let handle = handle.expect("the server takes clients");
+    let mut client = Client::connect(&gateway).await;
+    assert_eq!(client.ask("bind 42").await, "bound 42");
+    eventually("its beat to tell of it", async || {
+        let totals = handle.totals().await.expect("beats");
+        (totals.uids == 1).then_some(())
+    })
+    .await;
+    assert!(handle.is_uid_online("42").await.expect("answered"));
+
+    cluster[1].kill().await;
+    let error = eventually("it to be noticed", async || {
+        handle.is_uid_online("42").await.err()
+    })
+    .await;
+    assert_eq!(error.kind(), worker_sdk::ErrorKind::Timeout);
+    cluster[1].start_again().await;
+    eventually("the gateway to be back", async || {
+        let online = handle.is_uid_online("42").await;
+        online.is_ok_and(|online| online).then_some(())
+    })
+    .await;
+    assert_eq!(client.ask("still here").await, "still here");
 }

@@ -406,6 +406,7 @@ impl Pretender {
                 clients: 7,
                 uids: 0,
                 groups: 0,
+                away: false,
             }],
         };
         let bus = nats.client().await;

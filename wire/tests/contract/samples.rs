@@ -701,6 +701,7 @@ pub(crate) fn gateway_beats() -> Vec<Sample<GatewayBeat>> {
         clients,
         uids,
         groups,
+        away: false,
     };
     vec![
         (
@@ -718,6 +719,16 @@ pub(crate) fn gateway_beats() -> Vec<Sample<GatewayBeat>> {
             ),
         ),
         ("leaving", beat(NodeState::Leaving, vec![])),
+        (
+            "away",
+            beat(
+                NodeState::Ready,
+                vec![ShardBeat {
+                    away: true,
+                    ..shard(gateway(), 3, 2, 1)
+                }],
+            ),
+        ),
     ]
 }
 

@@ -451,12 +451,13 @@ pub(crate) fn order() -> impl Strategy<Value = Order> {
 }
 
 pub(crate) fn gateway_beat() -> impl Strategy<Value = GatewayBeat> {
-    let shard = (gateway(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
-        |(gateway, clients, uids, groups)| ShardBeat {
+    let shard = (gateway(), any::<[u64; 3]>(), any::<bool>()).prop_map(
+        |(gateway, [clients, uids, groups], away)| ShardBeat {
             gateway,
             clients,
             uids,
             groups,
+            away,
         },
     );
     let process = any::<[u8; 6]>().prop_map(ProcessId::from_bytes);

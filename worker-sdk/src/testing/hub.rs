@@ -245,6 +245,7 @@ impl Hub {
             clients: there().count() as u64,
             uids: uids.len() as u64,
             groups: groups.len() as u64,
+            away: false,
         }
     }
 

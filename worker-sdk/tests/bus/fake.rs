@@ -83,6 +83,15 @@ impl Fake {
 
     /// Beats once.
     pub(crate) async fn beat(&self, state: NodeState) {
+        self.beat_as(state, false).await;
+    }
+
+    /// Beats once, as another shard of its process does while this one has lost NATS.
+    pub(crate) async fn beat_away(&self) {
+        self.beat_as(NodeState::Ready, true).await;
+    }
+
+    async fn beat_as(&self, state: NodeState, away: bool) {
         let mut process = [0; 6];
         process.copy_from_slice(self.id.as_bytes());
         let process = ProcessId::from_bytes(process);
@@ -94,9 +103,10 @@ impl Fake {
             started: 0,
             shards: vec![ShardBeat {
                 gateway: self.id,
-                clients: 0,
+                clients: 1,
                 uids: 0,
                 groups: 0,
+                away,
             }],
         };
         let subject = self.subjects.gateway_beat(process);

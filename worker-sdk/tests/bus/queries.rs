@@ -1,5 +1,7 @@
 //! Queries when some gateways answer and some do not.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
 use gatebus_tests::{Nats, within};
 use wire::{Answer, ClientId, ConnId, NodeState, Request, Uid};
@@ -97,13 +99,13 @@ async fn know(gateway: &Gateway, fakes: &[&Fake]) {
     let mut who = fakes[0].nats.subscribe(subject).await.expect("subscribed");
     round_trip(&fakes[0].nats).await;
     let asking = gateway.clone();
-    let first = tokio::spawn(async move { asking.all().count().await });
+    let first = tokio::spawn(async move { asking.totals().await });
     within("it to ask who is there", who.next()).await;
     for fake in fakes {
         fake.beat(NodeState::Ready).await;
     }
-    let first = within("the first count", first).await.expect("no panic");
-    first.expect("a count");
+    let first = within("the totals", first).await.expect("no panic");
+    first.expect("beats");
 }
 
 #[tokio::test]
@@ -121,6 +123,74 @@ async fn a_gateway_that_still_listens_for_a_uid_does_not_decide_that_it_is_offli
     assert!(online.expect("an answer"), "the second has it");
     has_it.beat(NodeState::Leaving).await;
     assert!(!gateway.is_uid_online("43").await.expect("an answer"));
+}
+
+/// Proves that NATS's "nobody" is no answer while a gateway is away that may have the uid.
+#[tokio::test]
+async fn a_uid_is_not_called_offline_while_a_gateway_that_may_have_it_is_away() {
+    let server = Nats::start().await;
+    let (away, there) = (Fake::start(&server).await, Fake::start(&server).await);
+    let gateway = handle(&server).await;
+    let all = there.subjects.all();
+    answer(&there, [(all.clone(), 0), ("unheard".to_owned(), 0)]).await;
+    know(&gateway, &[&there]).await;
+    let there = Arc::new(there);
+    let beating = tokio::spawn({
+        let there = there.clone();
+        async move {
+            loop {
+                there.beat(NodeState::Ready).await;
+                tokio::time::sleep(SOON).await;
+            }
+        }
+    });
+    assert!(!gateway.is_uid_online("42").await.expect("an answer"));
+
+    away.beat_away().await;
+    let error = gatebus_tests::eventually("the beat to be heard", async || {
+        gateway.is_uid_online("42").await.err()
+    })
+    .await;
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains(&away.id.to_string()), "{error}");
+
+    // it comes back while somebody waits for it
+    let patient = Gateway::builder()
+        .nats_url(server.url())
+        .prefix(server.prefix());
+    let patient = within("the handle", Box::pin(patient.connect()))
+        .await
+        .expect("connected");
+    know(&patient, &[&away, &there]).await;
+    away.beat_away().await;
+    within("a flush", patient.flush()).await.expect("flushed");
+    let asking = tokio::spawn(async move { patient.is_uid_online("42").await });
+    let uid = away.subjects.uid(&Uid::new("42").expect("a name"));
+    answer(&away, [(uid, 1), (all, 1)]).await;
+    away.beat(NodeState::Ready).await;
+    let online = within("an answer", asking).await.expect("no panic");
+    assert!(online.expect("an answer"), "it has it");
+    beating.abort();
+}
+
+/// Proves the same of a gateway of which nobody says that it is away: its beat is late.
+#[tokio::test]
+async fn a_uid_is_not_called_offline_while_a_gateways_beat_is_late() {
+    let server = Nats::start().await;
+    let late = Fake::start(&server).await;
+    let gateway = handle(&server).await;
+    know(&gateway, &[&late]).await;
+    let error = gatebus_tests::eventually("its beat to be late", async || {
+        gateway.is_uid_online("42").await.err()
+    })
+    .await;
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains(&late.id.to_string()), "{error}");
+    gatebus_tests::eventually("it to be gone, with its clients", async || {
+        let online = gateway.is_uid_online("42").await.ok()?;
+        (!online).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
