@@ -235,6 +235,76 @@ fn what_was_said_before_an_error_in_the_same_read_still_counts() {
 }
 
 #[test]
+fn what_was_said_before_an_alert_in_the_same_read_still_counts() {
+    for version in VERSIONS {
+        for room in [0, 3, 100] {
+            let (mut session, mut client) = met(version, 100_000);
+            client.writer().write_all(b"goodbye").expect("memory");
+            // the client finds something wrong, and its alert goes out behind what it said
+            let mut garbage = &b"\x17\x03\x03\x00\x20 and this was never encrypted...."[..];
+            client.read_tls(&mut garbage).expect("memory");
+            client.process_new_packets().expect_err("no record");
+            let mut read = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut read).expect("memory");
+            }
+            let mut out = vec![0; room];
+            let filled = session.receive(&mut read, &mut out).expect("it said so");
+            out.truncate(filled);
+            out.extend(taken(&mut session));
+            assert_eq!(out, b"goodbye", "{version:?}");
+            assert!(session.has_failed());
+        }
+    }
+}
+
+#[test]
+fn whatever_follows_a_goodbye_takes_nothing_back() {
+    for version in VERSIONS {
+        for room in [0, 3, 100] {
+            let (mut session, mut client) = met(version, 100_000);
+            client.writer().write_all(b"goodbye").expect("memory");
+            client.send_close_notify();
+            let mut read = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut read).expect("memory");
+            }
+            read.extend(b"\x17\x03\x03\x00\x20 and this was never encrypted....");
+            let mut out = vec![0; room];
+            let filled = session.receive(&mut read, &mut out).expect("it said so");
+            out.truncate(filled);
+            out.extend(taken(&mut session));
+            assert_eq!(out, b"goodbye", "{version:?}");
+            assert!(session.is_ended(), "it is a goodbye all the same");
+        }
+    }
+}
+
+/// Proves it for the read that ends the handshake too: it may hold all that the client ever says.
+#[test]
+fn what_comes_with_the_end_of_the_handshake_and_before_an_alert_still_counts() {
+    for version in VERSIONS {
+        let (mut session, mut client) = strangers(version);
+        while client.is_handshaking() {
+            carry_in(&mut session, &mut client, 100_000).expect("no error");
+            carry_out(&mut session, &mut client, 100_000);
+        }
+        client.writer().write_all(b"goodbye").expect("memory");
+        let mut garbage = &b"\x17\x03\x03\x00\x20 and this was never encrypted...."[..];
+        client.read_tls(&mut garbage).expect("memory");
+        client.process_new_packets().expect_err("no record");
+        let mut read = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut read).expect("memory");
+        }
+        receive(&mut session, &read).expect("it said so");
+        assert!(!session.is_handshaking());
+        assert_eq!(taken(&mut session), b"goodbye", "{version:?}");
+        assert!(session.has_failed());
+    }
+}
+
+#[test]
 fn a_handshake_without_an_end_is_refused() {
     let (mut session, _) = strangers(&version::TLS13);
     // a hello of 16 MiB, in records of 1 KiB
