@@ -85,6 +85,32 @@ alerts:
       summary: A listener's certificate expires within a week
       description: {{ "The certificate of {{ $labels.listener }} expires in {{ $value | humanizeDuration }}." | quote }}
 {{- end }}
+{{- $admin := false -}}
+{{- range (include "gatebus.components" . | fromJson).items }}
+{{- if and (eq .kind "worker") .settings.adminPort }}{{ $admin = true }}{{ end -}}
+{{- end }}
+{{- if $admin }}
+  - alert: GatebusWorkerNatsLost
+    expr: min by (namespace, pod) (gatebus_worker_link_up{{ "{" }}{{ $s }}}) == 0
+    for: 1m
+    labels: {severity: critical}
+    annotations:
+      summary: A worker has no NATS
+      description: {{ "Pod {{ $labels.pod }} has had no connection to NATS for a minute; others of its service get its events." | quote }}
+  - alert: GatebusWorkersFull
+    expr: sum by (namespace, service) (gatebus_worker_batches_running{{ "{" }}{{ $s }}}) / sum by (namespace, service) (gatebus_worker_concurrency{{ "{" }}{{ $s }}}) > 0.9
+    for: 5m
+    labels: {severity: warning}
+    annotations:
+      summary: All workers of a service have their hands full
+      description: {{ "Workers of {{ $labels.service }} handle {{ $value | humanizePercentage }} of what they take at once." | quote }}
+  - alert: GatebusHandlersPanic
+    expr: sum by (namespace, service) (increase(gatebus_worker_handler_panics_total{{ "{" }}{{ $s }}}[10m])) > 0
+    labels: {severity: warning}
+    annotations:
+      summary: Handlers panic
+      description: {{ "{{ $value | humanize }} handlers of {{ $labels.service }} panicked in ten minutes; the worker's log says where." | quote }}
+{{- end }}
 {{- if .Values.api.enabled }}
   - alert: GatebusApiNatsLost
     expr: min by (namespace, pod) (gatebus_api_nats_up{{ "{" }}{{ $s }}}) == 0

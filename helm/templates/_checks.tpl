@@ -60,7 +60,8 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- if gt (int64 $scaling.minReplicas) (int64 $scaling.maxReplicas) -}}
 {{- $wrong = append $wrong (printf "%s.autoscaling: minReplicas (%d) is more than maxReplicas (%d)" .where (int64 $scaling.minReplicas) (int64 $scaling.maxReplicas)) -}}
 {{- end -}}
-{{- $signals := or $scaling.connectionsPerPod $scaling.cpuUtilization $scaling.memoryUtilization -}}
+{{- $perPod := or $scaling.connectionsPerPod $scaling.batchesPerPod -}}
+{{- $signals := or $perPod $scaling.cpuUtilization $scaling.memoryUtilization -}}
 {{- if eq $scaling.engine "hpa" -}}
 {{- if not (or $signals $scaling.metrics) -}}
 {{- $wrong = append $wrong (printf "%s.autoscaling: there is nothing to scale by: set cpuUtilization, memoryUtilization or metrics" .where) -}}
@@ -75,8 +76,8 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- if $scaling.metrics -}}
 {{- $wrong = append $wrong (printf "%s.autoscaling.metrics are for engine=hpa; with keda it is keda.triggers" .where) -}}
 {{- end -}}
-{{- if and $scaling.connectionsPerPod (not $scaling.keda.prometheusAddress) -}}
-{{- $wrong = append $wrong (printf "%s.autoscaling.keda.prometheusAddress is empty: say where Prometheus is, or set connectionsPerPod to null and name triggers" .where) -}}
+{{- if and $perPod (not $scaling.keda.prometheusAddress) -}}
+{{- $wrong = append $wrong (printf "%s.autoscaling.keda.prometheusAddress is empty: say where Prometheus is, or set %s to null and name triggers" .where (ternary "connectionsPerPod" "batchesPerPod" (eq .kind "gateway"))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -93,6 +94,15 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- end -}}
 {{- if not (or .settings.image.tag .settings.image.digest) -}}
 {{- $wrong = append $wrong (printf "%s.image: name a tag or a digest" .where) -}}
+{{- end -}}
+{{- $capacity := int64 (default 1024 .settings.concurrency) -}}
+{{- with $scaling.batchesPerPod -}}
+{{- if and $scaling.enabled (ge (int64 .) $capacity) -}}
+{{- $wrong = append $wrong (printf "%s.autoscaling.batchesPerPod is %d: it must be less than concurrency (%d), or pods are full before others come" $c.where (int64 .) $capacity) -}}
+{{- end -}}
+{{- if and $scaling.enabled (not $c.settings.adminPort) -}}
+{{- $wrong = append $wrong (printf "%s.autoscaling.batchesPerPod is a metric of the worker's, and adminPort is null" $c.where) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -167,6 +177,10 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- if and $v.api.tokens.existingSecret $v.api.noAuth -}}
 {{- $wrong = append $wrong "api.tokens.existingSecret and api.noAuth exclude each other" -}}
 {{- end -}}
+{{- end -}}
+
+{{- if and $v.smokeTest.expect (not $v.smokeTest.send) -}}
+{{- $wrong = append $wrong "smokeTest.expect is an answer: say in smokeTest.send to what" -}}
 {{- end -}}
 
 {{- with uniq $wrong -}}

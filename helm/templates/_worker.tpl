@@ -11,7 +11,16 @@
 {{- with $w.concurrency }}{{ $_ := set $env "GATEBUS_CONCURRENCY" (toString (int64 .)) }}{{ end -}}
 {{- $_ := set $env "GATEBUS_STOP_TIMEOUT" (printf "%ds" (int64 $w.stop.timeoutSeconds)) -}}
 {{- $ports := list -}}
-{{- if $w.metrics.enabled }}{{ $ports = append $ports (dict "name" "admin" "containerPort" (int64 $w.metrics.port)) }}{{ end -}}
+{{- if $w.adminPort -}}
+{{- $_ := set $env "GATEBUS_ADMIN" (printf "%s:%d" $w.bindAddress (int64 $w.adminPort)) -}}
+{{- $ports = append $ports (dict "name" "admin" "containerPort" (int64 $w.adminPort)) -}}
+{{- else -}}
+{{- $probes := dict -}}
+{{- range $kind, $probe := $w.probes -}}
+{{- if ne (toString (default dict $probe.httpGet).port) "admin" }}{{ $_ := set $probes $kind $probe }}{{ end -}}
+{{- end -}}
+{{- $_ := set $w "probes" $probes -}}
+{{- end -}}
 {{- toJson (dict
   "name" (printf "%s-worker-%s" (include "gatebus.fullname" $root) .name)
   "where" (printf "workers.%s" .name)

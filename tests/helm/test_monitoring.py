@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from chart import CHART, EVERYTHING, NATS, ROOT, find, every, merged, render, with_nats
+from chart import CHART, EVERYTHING, NATS, ROOT, WORKER, find, every, merged, render, with_nats
 from test_examples import ask_schemas
 
 BOARDS = ["gateways", "workers"]
@@ -50,6 +50,10 @@ def known_metrics():
     # of certificates, which are counted by listener
     known |= {"gatebus_gateway_certificate_expiry_timestamp_seconds", "gatebus_gateway_certificate_reloads_total"}
     assert 'certificate_expiry_timestamp' in gateway or 'certificate_expiry_timestamp' in (ROOT / "README.md").read_text()
+    worker = (ROOT / "worker-sdk/src/metrics.rs").read_text()
+    endings = {"gauge": [""], "count": ["_total"], "counts": ["_total"], "times": ["_bucket", "_sum", "_count"]}
+    for kind, name in re.findall(r'page\.(gauge|counts?|times)\(\s*"(\w+)"', worker):
+        known |= {f"gatebus_worker_{name}{end}" for end in endings[kind]}
     known |= {"gatebus_api_requests_total", "gatebus_api_calls_total", "gatebus_api_requests_running", "gatebus_api_nats_up"}
     api = (ROOT / "api-svc/src/metrics.rs").read_text()
     assert all(f'"{n}"' in api for n in ("requests", "calls", "requests_running", "nats_up"))
@@ -97,7 +101,7 @@ def test_alerts_look_at_this_release_only():
 def test_every_alert_says_how_bad_it_is_and_what_to_read():
     page = (ROOT / "docs/kubernetes.md").read_text()
     names = [rule["alert"] for rule in alerts()]
-    assert len(set(names)) == len(names) == 13
+    assert len(set(names)) == len(names) == 16
     for rule in alerts():
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
@@ -117,6 +121,11 @@ def test_alerts_can_be_left_out_labelled_and_added():
 def test_alerts_are_about_what_runs():
     values = merged(NATS, {"metrics": {"prometheusRule": {"enabled": True}}})
     assert not any("Api" in rule["alert"] for rule in alerts(values))
+    of_workers = {"GatebusWorkerNatsLost", "GatebusWorkersFull", "GatebusHandlersPanic"}
+    assert not of_workers & {rule["alert"] for rule in alerts(values)}
+    silent = merged(values, WORKER, {"workerDefaults": {"adminPort": None}})
+    assert not of_workers & {rule["alert"] for rule in alerts(silent)}
+    assert of_workers <= {rule["alert"] for rule in alerts(merged(values, WORKER))}
 
 
 def test_the_full_alert_knows_the_limit():
@@ -153,6 +162,6 @@ def test_dashboards_come_as_config_maps_that_grafana_finds():
 
 def test_the_pod_monitor_gives_the_labels_that_queries_use():
     spec = find(render(EVERYTHING), "PodMonitor")["spec"]
-    assert {"app.kubernetes.io/instance", "app.kubernetes.io/component"} <= set(spec["podTargetLabels"])
+    assert {"app.kubernetes.io/instance", "app.kubernetes.io/component", "gatebus/worker"} <= set(spec["podTargetLabels"])
     assert spec["podMetricsEndpoints"] == [{"port": "admin", "path": "/metrics", "interval": "30s"}]
     assert find(with_nats({"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}}}), "PodMonitor")["metadata"]["labels"]["release"] == "p"

@@ -19,7 +19,9 @@ def objects(example):
 
 
 def pods(example):
-    return [(d["metadata"]["name"], pod(d)) for d in deployments(example)]
+    """All of them: those of Deployments, and the one that `helm test` runs."""
+    alone = [(o["metadata"]["name"], o["spec"]) for o in every(objects(example), "Pod")]
+    return alone + [(d["metadata"]["name"], pod(d)) for d in deployments(example)]
 
 
 @pytest.mark.parametrize("example", RENDERED)
@@ -67,11 +69,15 @@ def test_selectors_find_the_pods_of_one_component_and_no_others(example):
             assert selected(spread["labelSelector"]["matchLabels"]) == {name}
     for o in every(found, "Service"):
         assert selected(o["spec"]["selector"]) == {o["metadata"]["name"]}
+    labels |= {o["metadata"]["name"]: o["metadata"]["labels"] for o in every(found, "Pod")}
     for kind, field in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector")):
         for o in every(found, kind):
             assert selected(o["spec"][field]["matchLabels"]) == {o["metadata"]["name"]}
     for o in every(found, "PodMonitor"):
         assert selected(o["spec"]["selector"]["matchLabels"]) == set(labels)
+        [endpoint] = o["spec"]["podMetricsEndpoints"]
+        for d in deployments(example):
+            assert endpoint["port"] in [p["name"] for p in container(d)["ports"]]
 
 
 @pytest.mark.parametrize("example", RENDERED)
@@ -290,8 +296,25 @@ def test_large_numbers_stay_numbers():
     assert variables(d)["GATEBUS_MAX_CONNECTIONS"] == "1000000"
 
 
+def test_a_worker_has_an_admin_port_like_the_others():
+    d = find(with_nats(WORKER), "Deployment", "gatebus-worker-chat")
+    assert variables(d)["GATEBUS_ADMIN"] == "0.0.0.0:7283"
+    assert container(d)["ports"] == [{"name": "admin", "containerPort": 7283, "protocol": "TCP"}]
+    other = merged(WORKER, {"workerDefaults": {"bindAddress": "[::]", "adminPort": 9000}})
+    assert variables(find(with_nats(other), "Deployment", "gatebus-worker-chat"))["GATEBUS_ADMIN"] == "[::]:9000"
+
+
+def test_a_worker_without_an_admin_port_is_not_probed_there():
+    exec_probe = {"exec": {"command": ["/chat", "check"]}, "httpGet": None}
+    other = merged(WORKER, {"workers": {"chat": {"adminPort": None, "probes": {"liveness": exec_probe}}}})
+    c = container(find(with_nats(other), "Deployment", "gatebus-worker-chat"))
+    assert "GATEBUS_ADMIN" not in [e["name"] for e in c["env"]]
+    assert "ports" not in c and "startupProbe" not in c and "readinessProbe" not in c
+    assert c["livenessProbe"]["exec"] == {"command": ["/chat", "check"]}
+
+
 def test_liveness_never_depends_on_nats():
-    for d in every(with_nats(API), "Deployment"):
+    for d in every(with_nats(merged(API, WORKER)), "Deployment"):
         c = container(d)
         assert c["livenessProbe"]["httpGet"]["path"] == c["startupProbe"]["httpGet"]["path"] == "/livez"
         ready = c["readinessProbe"]

@@ -153,6 +153,21 @@ def test_keda_scales_by_the_same_number():
     assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 10}
 
 
+def test_workers_scale_by_what_they_have_in_hand():
+    scaling = {"enabled": True, "batchesPerPod": 200, "cpuUtilization": None}
+    values = merged(WORKER, {"workers": {"chat": {"autoscaling": scaling}}})
+    spec = find(with_nats(values), "HorizontalPodAutoscaler")["spec"]
+    [metric] = spec["metrics"]
+    assert metric["pods"] == {"metric": {"name": "gatebus_worker_batches_running"}, "target": {"type": "AverageValue", "averageValue": "200"}}
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+    keda = {"engine": "keda", "keda": {"prometheusAddress": "http://p:9090"}}
+    scaled = find(with_nats(merged(values, {"workers": {"chat": {"autoscaling": keda}}})), "ScaledObject")["spec"]
+    [trigger] = scaled["triggers"]
+    assert trigger["metadata"]["threshold"] == "200"
+    assert trigger["metadata"]["query"] == (
+        'sum(gatebus_worker_batches_running{namespace="shop",app_kubernetes_io_instance="gatebus",gatebus_worker="chat"})')
+
+
 PDBS = {
     "default": ({}, {"maxUnavailable": 1}),
     "none at a time": ({"maxUnavailable": 0}, {"maxUnavailable": 0}),
@@ -172,12 +187,14 @@ def test_network_policies_always_let_dns_and_nats_through():
     urls = "nats://a.bus:4222,tls://b.bus:4333,nats://c.bus"
     values = merged(EVERYTHING, {"nats": {"url": urls}})
     policies = every(render(values), "NetworkPolicy")
-    assert len(policies) == 3
+    assert [p["metadata"]["name"] for p in policies] == ["gatebus-gateway", "gatebus-api", "gatebus-worker-chat", "gatebus-test"]
     for policy in policies:
         spec = policy["spec"]
         assert spec["policyTypes"] == ["Ingress", "Egress"]
         dns, nats = spec["egress"][:2]
         assert dns == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+        if policy["metadata"]["name"] == "gatebus-test":
+            continue
         assert nats == {"ports": [{"port": 4222, "protocol": "TCP"}, {"port": 4333, "protocol": "TCP"}]}
 
 
@@ -188,7 +205,7 @@ def test_network_policies_let_clients_in_and_nobody_else_to_workers():
     assert gateway_in[0]["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "ingress-nginx"}
     assert gateway_in[1] == {"ports": [{"port": "admin", "protocol": "TCP"}], "from": [{"namespaceSelector": {}}]}
     worker = find(found, "NetworkPolicy", "gatebus-worker-chat")["spec"]
-    assert worker["ingress"] == []
+    assert worker["ingress"] == [{"ports": [{"port": "admin", "protocol": "TCP"}], "from": [{"namespaceSelector": {}}]}]
     assert worker["egress"][2] == {"ports": [{"port": 5432, "protocol": "TCP"}]}
     everybody = find(render(EVERYTHING), "NetworkPolicy", "gatebus-gateway")["spec"]["ingress"]
     assert everybody[0] == {"ports": [{"port": "websocket", "protocol": "TCP"}]}
@@ -197,5 +214,7 @@ def test_network_policies_let_clients_in_and_nobody_else_to_workers():
 def test_policies_may_name_where_dns_and_nats_are():
     peer = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
     values = merged(EVERYTHING, {"networkPolicy": {"natsTo": peer, "dnsTo": peer}})
-    for policy in every(render(values), "NetworkPolicy"):
+    policies = every(render(values), "NetworkPolicy")
+    assert policies.pop()["spec"]["egress"][0]["to"] == peer
+    for policy in policies:
         assert [rule["to"] for rule in policy["spec"]["egress"][:2]] == [peer, peer]

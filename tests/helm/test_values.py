@@ -82,7 +82,7 @@ def test_no_object_of_the_schema_takes_unknown_names():
     walk(SCHEMA, "")
 
 
-UNKNOWN = ["gatewayy", "nats.uri", "nats.auth.pass", "nats.ca.file", "image.name", "pod.label", "gateway.replica",
+UNKNOWN = ["gatewayy", "nats.uri", "nats.auth.pass", "nats.ca.file", "smokeTest.address", "workerDefaults.metrics", "image.name", "pod.label", "gateway.replica",
            "gateway.image.name", "gateway.limits.maxConns", "gateway.events.wait", "gateway.ping.every", "gateway.drain.delay", "gateway.reconnect.least",
            "gateway.rollout.strategy", "gateway.log.level", "gateway.probes.live", "gateway.autoscaling.max",
            "gateway.autoscaling.keda.prometheus", "gateway.pdb.min", "gateway.service.ports", "gateway.ingress.host",
@@ -146,6 +146,11 @@ REFUSALS = {
     "a name that is no variable": (gateway(env={"A-B": "x"}), ["A-B"]),
     "a worker without an image": ({"workers": {"chat": {"image": {"tag": "1"}}}}, ["workers.chat.image.repository is empty"]),
     "a worker without a tag": ({"workers": {"chat": {"image": {"repository": "a"}}}}, ["workers.chat.image: name a tag or a digest"]),
+    "a share of batches that no pod can hold": (worker(autoscaling={"enabled": True, "batchesPerPod": 1024}), ["workers.chat.autoscaling.batchesPerPod is 1024", "concurrency (1024)"]),
+    "scaling by a metric that nobody tells": (worker(adminPort=None, autoscaling={"enabled": True, "batchesPerPod": 100}), ["batchesPerPod is a metric of the worker's, and adminPort is null"]),
+    "scaling a worker by KEDA without Prometheus": (worker(autoscaling={"enabled": True, "engine": "keda", "batchesPerPod": 100}), ["workers.chat.autoscaling.keda.prometheusAddress is empty", "set batchesPerPod to null"]),
+    "an answer to nothing": ({"smokeTest": {"expect": "hi"}}, ["smokeTest.expect is an answer", "smokeTest.send"]),
+    "a test's address that is none": ({"smokeTest": {"url": "http://a/"}}, ["url"]),
     "a worker's name in capitals": ({"workers": {"Chat": {"image": {"repository": "a", "tag": "1"}}}}, ["Chat"]),
     "a worker's name that is too long": ({"workers": {"c" * 21: {"image": {"repository": "a", "tag": "1"}}}}, ["c" * 21]),
     "a misspelt value of a worker": (worker(replica=3), ["replica"]),
@@ -220,6 +225,7 @@ NOTES = {
     "no worker yet": ({}, ["No worker runs yet", "Anybody who reaches NATS", "port-forward service/gatebus-gateway 7272:80", "ws://127.0.0.1:7272"]),
     "an Ingress with TLS": (gateway(ingress={"enabled": True, "hosts": ["a.example"], "tls": [{"secretName": "t"}]}), ["wss://a.example/"]),
     "an API": (API, ["http://gatebus-api.shop:80/v1/"]),
+    "a look": ({}, ["helm -n shop test gatebus --logs"]),
     "users": ({"nats": {"auth": {"method": "token", "existingSecret": "s"}}}, ["kubectl -n shop get pods"]),
 }
 
