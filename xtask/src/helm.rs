@@ -61,9 +61,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
     let (_, npm) = tools::node()?;
     let mut pytest = Command::new(tools::python(workspace)?);
     pytest.args(["-m", "pytest"]).current_dir(&folder);
-    for helm in &HELMS {
-        pytest.env(helm.variable, helm.find(workspace)?);
-    }
+    name(workspace, &mut pytest)?;
     pytest
         .env(
             "GATEWAY_BIN",
@@ -77,6 +75,14 @@ pub(crate) fn test(workspace: &Workspace) -> Result<()> {
         )
         .env("PYTHONDONTWRITEBYTECODE", "1");
     run(pytest)
+}
+
+/// Names both versions to a command, by their variables.
+pub(crate) fn name(workspace: &Workspace, command: &mut Command) -> Result<()> {
+    for helm in &HELMS {
+        command.env(helm.variable, helm.find(workspace)?);
+    }
+    Ok(())
 }
 
 impl Helm {

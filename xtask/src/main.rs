@@ -6,6 +6,7 @@
 //! | `bind.rs` | the other example, likewise |
 //! | `test.rs` | every check that must pass |
 //! | `helm.rs` | the chart's tests, and the programs they need |
+//! | `podman.rs` | the images, and the chart run with them |
 //! | `bench/` | the table of targets, measured |
 //! | `stack.rs` | a NATS server, workers and a gateway that run together |
 //! | `process.rs` | the processes that were started, their output and their end |
@@ -16,6 +17,7 @@ mod bench;
 mod bind;
 mod demo;
 mod helm;
+mod podman;
 mod process;
 mod stack;
 mod test;

@@ -16,6 +16,7 @@ use crate::{
     bind::Bind,
     demo::{Chat, Ports},
     helm,
+    podman::Podman,
     process::Crew,
     stack::choose_port,
     tools,
@@ -43,10 +44,10 @@ struct Step {
 
 enum Outcome {
     Passed,
-    Skipped(&'static str),
+    Skipped(String),
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         about: "the code is formatted",
@@ -81,6 +82,16 @@ const STEPS: [Step; 8] = [
         name: "helm",
         about: "the chart: every example, with two Helms, for four versions of Kubernetes",
         run: helm,
+    },
+    Step {
+        name: "images",
+        about: "the images, built with their Dockerfiles by podman: what is in them, and what is not",
+        run: images,
+    },
+    Step {
+        name: "pods",
+        about: "the chart, run by podman with these images: echoes, rollouts, an outage of NATS",
+        run: pods,
     },
     Step {
         name: "browser",
@@ -206,6 +217,35 @@ fn helm(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+fn images(workspace: &Workspace) -> Result<Outcome> {
+    with_podman(workspace, Podman::test_images)
+}
+
+fn pods(workspace: &Workspace) -> Result<Outcome> {
+    with_podman(workspace, Podman::test_chart)
+}
+
+/// Does something with the images where containers run; in CI that is everywhere.
+fn with_podman<'w>(
+    workspace: &'w Workspace,
+    test: fn(&Podman<'w>) -> Result<()>,
+) -> Result<Outcome> {
+    match Podman::find(workspace)? {
+        Ok(podman) => {
+            podman.build_images()?;
+            test(&podman)?;
+            Ok(Outcome::Passed)
+        }
+        Err(why) if in_ci() => bail!("podman does not run: {why}"),
+        Err(why) => Ok(Outcome::Skipped(format!("podman does not run: {why}"))),
+    }
+}
+
+/// In CI nothing may be left out, so that no test can vanish unseen.
+fn in_ci() -> bool {
+    env::var_os("CI").is_some_and(|ci| ci == "true")
+}
+
 fn cargo_test(workspace: &Workspace, packages: &[&str]) -> Result<Command> {
     let mut test = workspace.cargo(&["test", "--quiet"]);
     test.args(packages)
@@ -216,12 +256,13 @@ fn cargo_test(workspace: &Workspace, packages: &[&str]) -> Result<Command> {
 fn browser(workspace: &Workspace) -> Result<Outcome> {
     let Some(chromium) = chromium()? else {
         return Ok(Outcome::Skipped(
-            "no Chromium in PATH, and only root can install one; or name one in CHROMIUM_BIN",
+            "no Chromium in PATH, and only root can install one; or name one in CHROMIUM_BIN"
+                .to_owned(),
         ));
     };
     let Some(php) = php()? else {
         return Ok(Outcome::Skipped(
-            "no php in PATH, and only root can install one",
+            "no php in PATH, and only root can install one".to_owned(),
         ));
     };
     build(workspace)?;
@@ -269,10 +310,10 @@ fn php() -> Result<Option<PathBuf>> {
         return Ok(Some(found));
     }
     if tools::can_install() {
-        tools::install("php-cli")?;
+        tools::install(&["php-cli"])?;
         return Ok(tools::php());
     }
-    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+    if in_ci() {
         bail!("no php in PATH, and only root can install one");
     }
     Ok(None)
@@ -284,10 +325,10 @@ fn chromium() -> Result<Option<PathBuf>> {
         return Ok(Some(found));
     }
     if tools::can_install() {
-        tools::install("chromium")?;
+        tools::install(&["chromium"])?;
         return tools::chromium();
     }
-    if env::var_os("CI").is_some_and(|ci| ci == "true") {
+    if in_ci() {
         bail!("no Chromium in PATH, and only root can install one");
     }
     Ok(None)

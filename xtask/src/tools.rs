@@ -72,15 +72,17 @@ pub(crate) fn can_install() -> bool {
     Uid::effective().is_root() && in_path(&["apt-get"]).is_some()
 }
 
-/// Installs a Debian package.
-pub(crate) fn install(package: &str) -> Result<()> {
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let mut update = Command::new("apt-get");
     update.args(["update", "-q"]);
     run(update)?;
     let mut install = Command::new("apt-get");
-    install.args(["install", "-q", "-y", "--no-install-recommends", package]);
+    install
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(packages);
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    run(install).with_context(|| format!("installing {package}"))
+    run(install).with_context(|| format!("installing {}", packages.join(" ")))
 }
 
 /// Node and npm, or what is missing.
@@ -117,10 +119,11 @@ pub(crate) fn node_modules(workspace: &Workspace, npm: &Path, manifests: &Path) 
 }
 
 /// The files in which packages for Python are pinned, from the workspace's root.
-const PYTHON_PINS: [&str; 3] = [
+const PYTHON_PINS: [&str; 4] = [
     "examples/python/requirements.txt",
     "tests/requirements.txt",
     "tests/helm/requirements.txt",
+    "tests/podman/requirements.txt",
 ];
 
 /// A Python with the packages that examples and tests pin: `GATEBUS_PYTHON`, or one in the tools folder, made anew when

@@ -64,6 +64,11 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// Where podman keeps images and containers.
+    pub(crate) fn podman(&self) -> PathBuf {
+        self.target.join("podman")
+    }
+
     /// Where the benchmark leaves its results.
     pub(crate) fn results(&self) -> PathBuf {
         self.target.join("bench")
