@@ -158,8 +158,10 @@ impl<E: Events> Desk<E> {
             EventKind::Message => None,
         };
         let messages = messages.into_iter().map(|m| Occasion::Message(Message(m)));
-        let connect = batch.connect.then_some(Occasion::Connect);
-        let occasions = connect.into_iter().chain(single).chain(messages);
+        // Mapped late: an occasion is large, and this is kept while handlers wait.
+        let connect = batch.connect.then_some(()).into_iter();
+        let connect = connect.map(|()| Occasion::Connect);
+        let occasions = connect.chain(single).chain(messages);
         for (done, occasion) in (0_u32..).zip(occasions) {
             context.begin();
             let kind = occasion.kind();
