@@ -73,6 +73,10 @@ pub struct Options {
     )]
     admin: SocketAddr,
 
+    /// How long NATS may be away before /readyz says so: a load balancer should bear a restart of NATS, for else it finds no gateway at all
+    #[arg(long, env = "GATEBUS_UNREADY_AFTER", value_name = "TIME", default_value = "0s", value_parser = time_or_zero)]
+    unready_after: Duration,
+
     /// Networks whose X-Forwarded-For is believed, separated by commas; with &proxy=required it is the address of the header that counts
     #[arg(
         long,
@@ -203,6 +207,7 @@ pub struct Config {
     pub prefix: Prefix,
     pub shards: u16,
     pub admin: SocketAddr,
+    pub unready_after: Duration,
     pub limits: Limits,
     pub heartbeat: Option<Heartbeat>,
     pub drain: Drain,
@@ -365,6 +370,7 @@ impl Options {
             prefix: nats.prefix,
             shards,
             admin: self.admin,
+            unready_after: self.unready_after,
             limits: Limits {
                 trusted_proxies: self.trusted_proxies,
                 max_message: self.max_message,

@@ -102,6 +102,7 @@ impl Gateway {
         let process = Arc::new(Process::new(
             self.config.shards,
             self.config.limits.max_connections,
+            self.config.unready_after,
         ));
         let drain: Vec<Arc<Notify>> = self
             .shards

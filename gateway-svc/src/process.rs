@@ -3,7 +3,7 @@
 use std::{
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::Notify;
@@ -28,6 +28,11 @@ pub(crate) struct Process {
     /// No place was left, and not many are yet.
     full: AtomicBool,
     since: Instant,
+    /// How long NATS may be away before the process calls itself unready.
+    patience: Duration,
+    /// When the first of the links was lost, in milliseconds and one more; 0 while they have not all
+    /// been up yet.
+    lost_at: AtomicU64,
     /// When a connection could last not be accepted, in milliseconds.
     short_at: AtomicU64,
 }
@@ -75,7 +80,7 @@ const DRAINING: u8 = 1;
 const LEAVING: u8 = 2;
 
 impl Process {
-    pub(crate) fn new(shards: u16, most: u64) -> Self {
+    pub(crate) fn new(shards: u16, most: u64, patience: Duration) -> Self {
         let started = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -104,6 +109,8 @@ impl Process {
             most,
             full: AtomicBool::new(false),
             since: Instant::now(),
+            patience,
+            lost_at: AtomicU64::new(0),
             short_at: AtomicU64::new(0),
         }
     }
@@ -134,13 +141,27 @@ impl Process {
     pub(crate) fn unready(&self) -> Option<&'static str> {
         if self.state.load(Relaxed) != READY {
             Some("the gateway drains")
-        } else if !self.shards.iter().all(|s| s.ready.load(Relaxed)) {
+        } else if !self.has_nats() && !self.bears_with_nats() {
             Some("NATS is not connected")
         } else if self.full.load(Relaxed) {
             Some("it has as many connections as it takes (--max-connections)")
         } else {
             None
         }
+    }
+
+    fn has_nats(&self) -> bool {
+        self.shards.iter().all(|s| s.ready.load(Relaxed))
+    }
+
+    /// Whether NATS was there, and has not been away for long.
+    fn bears_with_nats(&self) -> bool {
+        let lost_at = self.lost_at.load(Relaxed).checked_sub(1);
+        lost_at.is_some_and(|at| self.since.elapsed() < Duration::from_millis(at) + self.patience)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whether clients should be sent here.
@@ -165,13 +186,16 @@ impl Process {
 
     /// Whether to say that connections cannot be accepted: once a second, by whichever shard.
     pub(crate) fn may_say_short(&self) -> bool {
-        let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        is_time_to_say(&self.short_at, now)
+        is_time_to_say(&self.short_at, self.now_ms())
     }
 
     /// The shard's link is up, or not any more: then another speaks for the process, at once.
     pub(crate) fn set_ready(&self, shard: u16, ready: bool) {
+        let had = self.has_nats();
         self.shard(shard).ready.store(ready, Relaxed);
+        if had && !ready {
+            self.lost_at.store(self.now_ms() + 1, Relaxed);
+        }
         self.changes.fetch_add(1, Relaxed);
     }
 
@@ -230,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_has_left_speaks_no_more_and_is_no_longer_spoken_of() {
-        let process = Process::new(2, 1);
+        let process = Process::new(2, 1, Duration::ZERO);
         process.set_ready(0, true);
         process.set_ready(1, true);
         assert_eq!(process.speaker(), Some(0));
@@ -244,7 +268,7 @@ mod tests {
 
     #[test]
     fn who_speaks_says_at_once_which_shards_have_lost_nats() {
-        let process = Process::new(2, 1);
+        let process = Process::new(2, 1, Duration::ZERO);
         process.set_ready(0, true);
         process.set_ready(1, true);
         let away = || {
@@ -263,8 +287,28 @@ mod tests {
     }
 
     #[test]
+    fn a_process_bears_with_a_nats_that_it_has_had_and_no_longer_than_it_is_told() {
+        let unready = |patience| {
+            let process = Process::new(2, 40, patience);
+            let mut said = vec![process.unready()];
+            for (shard, ready) in [(0, true), (1, true), (0, false), (1, false), (1, true)] {
+                process.set_ready(shard, ready);
+                said.push(process.unready());
+            }
+            said.iter().map(Option::is_some).collect::<Vec<_>>()
+        };
+        let long = Duration::from_secs(3600);
+        // it has to have been there with every shard
+        assert_eq!(unready(long), [true, true, false, false, false, false]);
+        assert_eq!(
+            unready(Duration::ZERO),
+            [true, true, false, true, true, true]
+        );
+    }
+
+    #[test]
     fn a_full_process_is_unready_until_one_in_twenty_has_gone() {
-        let process = Arc::new(Process::new(0, 40));
+        let process = Arc::new(Process::new(0, 40, Duration::ZERO));
         let mut seats: Vec<_> = (0..39).map(|_| Seat::take(&process).unwrap()).collect();
         assert_eq!(process.unready(), None);
         seats.extend(Seat::take(&process));
@@ -274,7 +318,7 @@ mod tests {
         seats.truncate(37);
         assert_eq!(process.unready(), None);
 
-        let lone = Arc::new(Process::new(0, 1));
+        let lone = Arc::new(Process::new(0, 1, Duration::ZERO));
         let seat = Seat::take(&lone).unwrap();
         assert!(lone.unready().is_some());
         drop(seat);

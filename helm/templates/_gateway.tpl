@@ -57,6 +57,7 @@
 {{- $_ := set $env "GATEBUS_SHARDS" (toString (int64 $g.shards)) -}}
 {{- $_ := set $env "GATEBUS_ADMIN" (printf "%s:%d" $g.bindAddress (int64 $g.adminPort)) -}}
 {{- $_ := set $env "GATEBUS_TRUSTED_PROXIES" (join "," $g.trustedProxies) -}}
+{{- $_ := set $env "GATEBUS_UNREADY_AFTER" $g.unreadyAfter -}}
 {{- $_ := set $env "GATEBUS_MAX_CONNECTIONS" (toString (int64 $g.limits.maxConnections)) -}}
 {{- $_ := set $env "GATEBUS_MAX_MESSAGE" $g.limits.maxMessage -}}
 {{- $_ := set $env "GATEBUS_MAILBOX" $g.limits.mailbox -}}
