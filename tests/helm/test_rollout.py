@@ -180,7 +180,12 @@ PDBS = {
 def test_disruption_budgets_say_what_the_values_say(what):
     values, expected = PDBS[what]
     spec = find(with_nats({"gateway": {"pdb": values}}), "PodDisruptionBudget")["spec"]
-    assert {k: v for k, v in spec.items() if k != "selector"} == {**expected, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+    assert {k: v for k, v in spec.items() if k != "selector"} == {**expected, "unhealthyPodEvictionPolicy": "IfHealthyBudget"}
+
+
+def test_a_gateway_that_is_not_ready_still_has_clients_so_the_budget_counts_it():
+    policies = {o["metadata"]["name"]: o["spec"]["unhealthyPodEvictionPolicy"] for o in every(render(EVERYTHING), "PodDisruptionBudget")}
+    assert policies == {"gatebus-gateway": "IfHealthyBudget", "gatebus-api": "AlwaysAllow", "gatebus-worker-chat": "AlwaysAllow"}
 
 
 def test_network_policies_always_let_dns_and_nats_through():
