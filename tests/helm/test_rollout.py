@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from chart import API, CHART, EVERYTHING, NATS, WORKER, container, every, find, gateway, merged, pod, render, variables, with_nats
+from chart import API, CHART, EVERYTHING, HELMS, NATS, WORKER, container, every, find, gateway, merged, pod, render, variables, with_nats
 
 
 def seconds(text):
@@ -150,7 +150,25 @@ def test_keda_scales_by_the_same_number():
     assert trigger["metadata"]["threshold"] == "12000"
     assert trigger["metadata"]["query"] == 'sum(gatebus_gateway_connections{namespace="shop",app_kubernetes_io_instance="gatebus"})'
     assert scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 1800
-    assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 10}
+    assert scaled["fallback"] == {"failureThreshold": 3, "replicas": 10, "behavior": "currentReplicasIfHigher"}
+
+
+def test_a_prometheus_that_is_away_takes_no_pod_away():
+    for o in every(render("keda"), "ScaledObject"):
+        assert o["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher"
+        # of what is always there, nothing is no number
+        load = [t["metadata"] for t in o["spec"]["triggers"] if 'status="busy"' not in t["metadata"]["query"]]
+        assert load and all(m["ignoreNullValues"] == "false" for m in load)
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_triggers_may_ask_for_this_releases_series(version):
+    found = render("keda", version=version, release="talk", namespace="here")
+    triggers = find(found, "ScaledObject", "talk-gatebus-worker-chat")["spec"]["triggers"]
+    queries = [t["metadata"]["query"] for t in triggers[1:]]
+    assert queries == [
+        'sum(rate(gatebus_gateway_events_total{service="chat",namespace="here",app_kubernetes_io_instance="talk"}[1m]))',
+        'sum(rate(gatebus_worker_acks_total{status="busy",namespace="here",app_kubernetes_io_instance="talk"}[1m]))']
 
 
 def test_workers_scale_by_what_they_have_in_hand():
