@@ -1,9 +1,16 @@
 {{/* The HTTP API as a component. */}}
+
+{{/* How it ends, in seconds: margin and the least one. */}}
+{{- define "gatebus.api.drain" -}}
+{{- include "gatebus.margin" (list .Values.api.drain.marginSeconds .Values.api.limits.requestTimeout) -}}
+{{- end -}}
+
 {{- define "gatebus.api" -}}
 {{- $a := .Values.api -}}
 {{- $nats := include "gatebus.over" (list .Values.nats $a.nats) | fromJson -}}
 {{- $bus := include "gatebus.nats" (dict "nats" $nats) | fromJson -}}
-{{- $least := add (int64 $a.drain.delaySeconds) (int64 $a.drain.marginSeconds) -}}
+{{- $drain := include "gatebus.api.drain" . | fromJson -}}
+{{- $least := add (int64 $a.drain.delaySeconds) (int64 $drain.margin) -}}
 {{- $grace := $a.terminationGracePeriodSeconds -}}
 {{- if kindIs "invalid" $grace }}{{ $grace = $least }}{{ end -}}
 {{- $volumes := $bus.volumes -}}

@@ -111,10 +111,17 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- $g := $v.gateway -}}
 {{- $drain := include "gatebus.gateway.drain" . | fromJson -}}
 {{- $least := add (int64 $drain.delay) (int64 $drain.spread) -}}
-{{- with $g.rollout.minReadySeconds -}}
-{{- if and (eq $g.rollout.profile "steady") (lt (int64 .) $least) -}}
-{{- $wrong = append $wrong (printf "gateway.rollout.minReadySeconds is %d: the next pods would drain before these have drained; %d (drain delay and spread) at least, leave it out, or take the profile surge" (int64 .) $least) -}}
+{{- $gateway := index $items 0 -}}
+{{- $minReady := int64 $gateway.minReadySeconds -}}
+{{- if lt $minReady $least -}}
+{{- if eq $g.rollout.profile "steady" -}}
+{{- $wrong = append $wrong (printf "gateway.rollout.minReadySeconds is %d: the next pods would drain before these have drained; %d (drain delay and spread) at least, leave it out, or take the profile surge" $minReady $least) -}}
+{{- else if ne (include "gatebus.gateway.surgesWhole" (dict "gateway" $g "maxSurge" $gateway.maxSurge)) "true" -}}
+{{- $wrong = append $wrong (printf "gateway.rollout.maxSurge is %s: with the profile surge all new pods come before any old one goes; leave it out, or set minReadySeconds, which is %d, to %d (drain delay and spread) at least" (toString $gateway.maxSurge) $minReady $least) -}}
 {{- end -}}
+{{- end -}}
+{{- if lt (int64 $drain.margin) (int64 $drain.leastMargin) -}}
+{{- $wrong = append $wrong (printf "gateway.drain.marginSeconds is %d: a worker may be silent about the last batch for gateway.events.ackWait (%s); %d at least, or leave it out" (int64 $drain.margin) $g.events.ackWait (int64 $drain.leastMargin)) -}}
 {{- end -}}
 {{- $listeners := dict -}}
 {{- range $name, $listener := $g.listeners -}}
@@ -168,6 +175,10 @@ What the schema cannot say. All complaints come at once; each names the value an
 {{- end -}}
 
 {{- if $v.api.enabled -}}
+{{- $drain := include "gatebus.api.drain" . | fromJson -}}
+{{- if lt (int64 $drain.margin) (int64 $drain.leastMargin) -}}
+{{- $wrong = append $wrong (printf "api.drain.marginSeconds is %d: the last request may take api.limits.requestTimeout (%s); %d at least, or leave it out" (int64 $drain.margin) $v.api.limits.requestTimeout (int64 $drain.leastMargin)) -}}
+{{- end -}}
 {{- if eq (int64 $v.api.port) (int64 $v.api.adminPort) -}}
 {{- $wrong = append $wrong (printf "api.port is %d, and so is api.adminPort" (int64 $v.api.port)) -}}
 {{- end -}}

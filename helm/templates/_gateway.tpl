@@ -1,14 +1,25 @@
 {{/* The gateway as a component. */}}
 
-{{/* How it lets clients go, in seconds: delay, spread, margin, grace. */}}
+{{/* How it lets clients go, in seconds: delay, spread, margin, their sum, and the least margin. */}}
 {{- define "gatebus.gateway.drain" -}}
 {{- $drain := .Values.gateway.drain -}}
 {{- $spread := $drain.spreadSeconds -}}
 {{- if kindIs "invalid" $spread -}}
 {{- $spread = ternary 300 60 (eq .Values.gateway.rollout.profile "surge") -}}
 {{- end -}}
-{{- $sum := add (int64 $drain.delaySeconds) (int64 $spread) (int64 $drain.marginSeconds) -}}
-{{- dict "delay" (int64 $drain.delaySeconds) "spread" (int64 $spread) "margin" (int64 $drain.marginSeconds) "sum" $sum | toJson -}}
+{{- $margin := include "gatebus.margin" (list $drain.marginSeconds .Values.gateway.events.ackWait) | fromJson -}}
+{{- $sum := add (int64 $drain.delaySeconds) (int64 $spread) (int64 $margin.margin) -}}
+{{- dict "delay" (int64 $drain.delaySeconds) "spread" (int64 $spread) "margin" (int64 $margin.margin) "leastMargin" (int64 $margin.leastMargin) "sum" $sum | toJson -}}
+{{- end -}}
+
+{{/* "true" if all new pods come before any old one goes. Takes gateway and maxSurge. */}}
+{{- define "gatebus.gateway.surgesWhole" -}}
+{{- if kindIs "string" .maxSurge -}}
+{{- ge (trimSuffix "%" .maxSurge | int64) (int64 100) -}}
+{{- else -}}
+{{- $pods := ternary .gateway.autoscaling.maxReplicas .gateway.replicas .gateway.autoscaling.enabled -}}
+{{- ge (int64 .maxSurge) (int64 $pods) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "gatebus.gateway" -}}

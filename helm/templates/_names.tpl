@@ -71,6 +71,27 @@ annotations:
 {{- toJson $merged -}}
 {{- end -}}
 
+{{/* A time with its unit (10s, 5m) in seconds, rounded up. */}}
+{{- define "gatebus.seconds" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- $unit := regexFind "[a-z]+$" . -}}
+{{- if eq $unit "ms" -}}
+{{- div (add $number 999) 1000 -}}
+{{- else -}}
+{{- mul $number (get (dict "s" 1 "m" 60 "min" 60 "h" 3600) $unit) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What is left of the grace period for the last thing under way, which takes so long at the most: the
+     program ends by itself 5 s before it is killed, and 5 s are for what follows. Takes the value, which may
+     be null, and that time. */}}
+{{- define "gatebus.margin" -}}
+{{- $longest := include "gatebus.seconds" (index . 1) | int64 -}}
+{{- $margin := index . 0 -}}
+{{- if kindIs "invalid" $margin }}{{ $margin = max 20 (add $longest 10) }}{{ end -}}
+{{- dict "margin" (int64 $margin) "leastMargin" (add $longest 5) | toJson -}}
+{{- end -}}
+
 {{/* The reference of an image. Takes root, image and tag, which stands where the image has none. */}}
 {{- define "gatebus.image" -}}
 {{- $image := .image -}}

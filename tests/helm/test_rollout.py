@@ -13,7 +13,7 @@ def seconds(text):
     return int(text[:-1])
 
 
-TIMES = [(10, None, 20, "steady"), (10, None, 20, "surge"), (0, 0, 10, "steady"), (30, 120, 30, "steady"), (5, 600, 60, "surge")]
+TIMES = [(10, None, 20, "steady"), (10, None, 20, "surge"), (0, 0, 15, "steady"), (30, 120, 30, "steady"), (5, 600, 60, "surge")]
 
 
 @pytest.mark.parametrize("delay,spread,margin,profile", TIMES)
@@ -27,6 +27,25 @@ def test_the_grace_period_holds_the_whole_drain(delay, spread, margin, profile):
     assert grace == delay + spread + margin
     # it ends by itself before it is killed, and its own check of its options holds
     assert delay + spread < seconds(env["GATEBUS_DRAIN_DEADLINE"]) < grace
+
+
+@pytest.mark.parametrize("wait,margin", [("10s", 20), ("1500ms", 20), ("11s", 21), ("5m", 310), ("2min", 130), ("1h", 3610)])
+def test_the_margin_holds_the_last_acknowledgement_and_the_last_request(wait, margin):
+    d = gateway({"gateway": {"events": {"ackWait": wait}}})
+    assert pod(d)["terminationGracePeriodSeconds"] == 70 + margin
+    assert seconds(variables(d)["GATEBUS_DRAIN_DEADLINE"]) == 70 + margin - 5
+    d = find(with_nats(merged(API, {"api": {"limits": {"requestTimeout": wait}}})), "Deployment", "gatebus-api")
+    assert pod(d)["terminationGracePeriodSeconds"] == 10 + margin
+    assert seconds(variables(d)["GATEBUS_API_DRAIN_DEADLINE"]) == 10 + margin - 5
+
+
+SURGES = [{"maxSurge": "100%"}, {"maxSurge": "150%"}, {"maxSurge": 2}, {"maxSurge": "25%", "minReadySeconds": 310}]
+
+
+@pytest.mark.parametrize("rollout", SURGES)
+def test_surge_with_fewer_new_pods_waits_for_the_whole_drain(rollout):
+    spec = gateway({"gateway": {"rollout": {"profile": "surge", **rollout}}})["spec"]
+    assert spec["strategy"]["rollingUpdate"]["maxSurge"] == rollout["maxSurge"]
 
 
 def test_a_longer_grace_period_is_taken_and_used():
