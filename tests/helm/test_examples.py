@@ -1,6 +1,7 @@
 """Every example renders, the same with both Helms, into what every version of Kubernetes accepts."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from chart import CHART, EVERYTHING, EXAMPLES, HELMS, helm, render, tool
+from chart import CHART, EVERYTHING, EXAMPLES, HELMS, every, find, helm, pod, render, tool, variables
 
 VERSIONS = ["1.27", "1.30", "1.34", "1.37"]
 CUSTOM = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io", "networking.gke.io"}
@@ -110,3 +111,76 @@ def test_an_example_begins_with_what_it_is_for(example):
     text = (CHART / "examples" / f"{example}.yaml").read_text()
     assert text.startswith("# ")
     assert yaml.safe_load(text)
+
+
+def mentioned(key, o):
+    """The values of a key, anywhere in an object."""
+    if isinstance(o, dict):
+        for name, inner in o.items():
+            if name == key:
+                yield inner
+            yield from mentioned(key, inner)
+    elif isinstance(o, list):
+        for inner in o:
+            yield from mentioned(key, inner)
+
+
+def test_production_says_all_that_must_be_there_before():
+    text = (CHART / "examples/production.yaml").read_text()
+    before = text.partition("# Before")[2].partition("\nimage:")[0]
+    found = render("production")
+    secrets = {name for o in found for name in mentioned("secretName", o)}
+    secrets |= {ref["name"] for o in found for ref in mentioned("secretKeyRef", o)}
+    assert secrets == {"nats-auth", "nats-ca", "api-tokens", "chat-database"}
+    for name in secrets:
+        assert re.search(rf"\b{name}\b", before), name
+    custom = {o["apiVersion"].partition("/")[0] for o in found if is_custom(o)}
+    assert custom == {"gateway.networking.k8s.io", "monitoring.coreos.com"}
+    for what in ("Gateway API", "Prometheus operator", "prometheus-adapter", "metrics-server"):
+        assert what in before
+    # and nothing that no one makes
+    assert not [name for o in found for name in mentioned("priorityClassName", o)]
+
+
+def test_gateways_in_production_scale_by_more_than_one_signal():
+    metrics = find(render("production"), "HorizontalPodAutoscaler", "gatebus-gateway")["spec"]["metrics"]
+    assert [m["type"] for m in metrics] == ["Pods", "Resource"]
+    assert metrics[1]["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 300}}
+
+
+def test_helms_test_in_production_asks_a_worker():
+    args = find(render("production"), "Pod")["spec"]["containers"][0]["args"]
+    assert args[-1] == '--send={"type":"ping"}'
+
+
+def test_no_example_stands_behind_what_is_retired():
+    for example in EXAMPLES:
+        assert "nginx" not in (CHART / "examples" / f"{example}.yaml").read_text(), example
+
+
+# Those with a load balancer of a cloud, and where it is told how to ask for health.
+CLOUDS = {
+    "alb": lambda found: find(found, "Ingress")["metadata"]["annotations"],
+    "tls": lambda found: find(found, "Service", "gatebus-gateway")["metadata"]["annotations"],
+    "gke": lambda found: find(found, "HealthCheckPolicy")["spec"]["default"]["config"]["httpHealthCheck"],
+}
+
+
+@pytest.mark.parametrize("example", CLOUDS)
+def test_a_clouds_load_balancer_asks_readyz_and_has_time_to_hear_that_a_pod_goes(example):
+    found = render(example)
+    told = CLOUDS[example](found)
+    [port] = [v for k, v in told.items() if k.endswith("healthcheck-port") or k == "port"]
+    [path] = [v for k, v in told.items() if k.endswith("healthcheck-path") or k == "requestPath"]
+    d = find(found, "Deployment", "gatebus-gateway")
+    assert int(port) == int(variables(d)["GATEBUS_ADMIN"].rpartition(":")[2])
+    assert path == pod(d)["containers"][0]["readinessProbe"]["httpGet"]["path"]
+    assert int(variables(d)["GATEBUS_DRAIN_DELAY"].rstrip("s")) >= 30
+
+
+def test_tls_at_the_gateway_is_tested_by_the_name_that_clients_use():
+    found = render("tls")
+    assert find(found, "Pod")["spec"]["containers"][0]["args"][1] == "--url=wss://ws.example.com/"
+    annotations = CLOUDS["tls"](found)
+    assert annotations["service.beta.kubernetes.io/aws-load-balancer-healthcheck-protocol"] == "http"
+    assert len(every(found, "Pod")) == 1

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 
 from chart import CHART, EVERYTHING, NATS, ROOT, WORKER, find, every, merged, render, with_nats
 from test_examples import ask_schemas
@@ -165,3 +166,25 @@ def test_the_pod_monitor_gives_the_labels_that_queries_use():
     assert {"app.kubernetes.io/instance", "app.kubernetes.io/component", "gatebus/worker"} <= set(spec["podTargetLabels"])
     assert spec["podMetricsEndpoints"] == [{"port": "admin", "path": "/metrics", "interval": "30s"}]
     assert find(with_nats({"metrics": {"podMonitor": {"enabled": True, "labels": {"release": "p"}}}}), "PodMonitor")["metadata"]["labels"]["release"] == "p"
+
+
+def adapter_rules():
+    """What docs/kubernetes.md gives to prometheus-adapter."""
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    [block] = [b for b in re.findall(r"(?s)```yaml\n(.*?)\n *```", page) if "seriesQuery" in b]
+    return yaml.safe_load(block)["rules"]["custom"]
+
+
+def test_the_adapters_rule_gives_every_metric_that_an_hpa_asks_for():
+    scaling = {"autoscaling": {"enabled": True, "batchesPerPod": 100}}
+    found = [*render("production"), *with_nats(merged(WORKER, {"workers": {"chat": scaling}}))]
+    asked = {m["pods"]["metric"]["name"] for o in every(found, "HorizontalPodAutoscaler") for m in o["spec"]["metrics"] if m["type"] == "Pods"}
+    assert asked == {"gatebus_gateway_connections", "gatebus_worker_batches_running"}
+    [rule] = adapter_rules()
+    [names] = re.findall(r'__name__=~"([^"]*)"', rule["seriesQuery"])
+    assert set(names.split("|")) == asked <= known_metrics()
+    query = rule["metricsQuery"]
+    # a pod has a series for each shard and service
+    assert query.startswith("sum by (<<.GroupBy>>) (")
+    filled = query.replace("<<.GroupBy>>", "pod").replace("<<.Series>>", "a").replace("<<.LabelMatchers>>", 'namespace="n",pod=~"p|q"')
+    assert ask_schemas(queries=[filled, rule["seriesQuery"]])["queries"] == [None, None]

@@ -244,7 +244,7 @@ def test_network_policies_let_clients_in_and_nobody_else_to_workers():
     found = render("production")
     gateway_in = find(found, "NetworkPolicy", "gatebus-gateway")["spec"]["ingress"]
     assert gateway_in[0]["ports"] == [{"port": "websocket", "protocol": "TCP"}]
-    assert gateway_in[0]["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "ingress-nginx"}
+    assert gateway_in[0]["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "envoy-gateway-system"}
     assert gateway_in[1] == {"ports": [{"port": "admin", "protocol": "TCP"}], "from": [{"namespaceSelector": {}}]}
     worker = find(found, "NetworkPolicy", "gatebus-worker-chat")["spec"]
     assert worker["ingress"] == [{"ports": [{"port": "admin", "protocol": "TCP"}], "from": [{"namespaceSelector": {}}]}]

@@ -231,7 +231,8 @@ NOTES = {
     "no worker yet": ({}, ["No worker runs yet", "Anybody who reaches NATS", "port-forward service/gatebus-gateway 7272:80", "ws://127.0.0.1:7272"]),
     "an Ingress with TLS": (gateway(ingress={"enabled": True, "hosts": ["a.example"], "tls": [{"secretName": "t"}]}), ["wss://a.example/"]),
     "an API": (API, ["http://gatebus-api.shop:80/v1/"]),
-    "a look": ({}, ["helm -n shop test gatebus --logs"]),
+    "a look": ({}, ["helm -n shop test gatebus --logs", "asks gateways only", "smokeTest.send"]),
+    "a look at a worker": ({"smokeTest": {"send": "x"}}, ["helm -n shop test gatebus --logs"]),
     "users": ({"nats": {"auth": {"method": "token", "existingSecret": "s"}}}, ["kubectl -n shop get pods"]),
 }
 
@@ -249,6 +250,7 @@ def test_the_notes_tell_the_next_step(what, version, tmp_path):
     for word in words:
         assert word in said, said
     assert ("Anybody who reaches NATS" in said) == ("nats" not in values)
+    assert ("asks gateways only" in said) == ("smokeTest" not in values)
 
 
 def test_chart_and_programs_have_one_version():
