@@ -240,6 +240,11 @@ def test_network_policies_always_let_dns_and_nats_through():
         assert nats == {"ports": [{"port": 4222, "protocol": "TCP"}, {"port": 4333, "protocol": "TCP"}]}
 
 
+def test_dns_may_be_at_other_ports():
+    for policy in every(render(merged(EVERYTHING, {"networkPolicy": {"dnsPorts": [5353]}})), "NetworkPolicy"):
+        assert policy["spec"]["egress"][0]["ports"] == [{"port": 5353, "protocol": "UDP"}, {"port": 5353, "protocol": "TCP"}]
+
+
 def test_network_policies_let_clients_in_and_nobody_else_to_workers():
     found = render("production")
     gateway_in = find(found, "NetworkPolicy", "gatebus-gateway")["spec"]["ingress"]
