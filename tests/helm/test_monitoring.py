@@ -153,6 +153,24 @@ def test_a_dashboard_is_whole(name):
     assert b["uid"] == f"gatebus-{name}"
 
 
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_panel_looks_at_the_chosen_release_only(name):
+    for panel in board(name)["panels"]:
+        for target in panel["targets"]:
+            # what the kubelet says of a container has no release: it counts where its pod is one of the release's
+            own = [s for s in re.findall(r"\bgatebus_\w+\{([^}]*)\}", target["expr"])]
+            assert own and all('app_kubernetes_io_instance=~"$release"' in s for s in own), panel["title"]
+            if "container_" in target["expr"]:
+                assert " and on (namespace, pod) gatebus_" in target["expr"]
+
+
+def test_the_workers_dashboard_needs_no_gateway_to_choose_from():
+    for variable in board("workers")["templating"]["list"][1:]:
+        query = variable["query"]["query"]
+        names = re.search(r'__name__=~"([^"]*)"', query)[1].split("|")
+        assert any(n.startswith("gatebus_worker_") for n in names) and set(names) <= known_metrics(), query
+
+
 def test_dashboards_come_as_config_maps_that_grafana_finds():
     maps = every(render(EVERYTHING), "ConfigMap")
     assert len(maps) == 2

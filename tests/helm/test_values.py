@@ -55,7 +55,8 @@ def test_the_readme_has_them_all():
 
 # What values.yaml leaves open, because nothing is there by default.
 OPEN = {"gateway.nats", "gateway.pod", "api.nats", "api.pod", "workerDefaults.nats", "workerDefaults.pod",
-        "gateway.httpRoute.timeouts", "global"}
+        "gateway.httpRoute.timeouts", "global",
+        *(f"{part}.probes.{probe}" for part in ("gateway", "api", "workerDefaults") for probe in ("startup", "liveness", "readiness"))}
 
 
 def test_every_value_is_in_the_schema_and_the_other_way_round():
@@ -89,6 +90,7 @@ UNKNOWN = ["gatewayy", "nats.uri", "nats.auth.pass", "nats.ca.file", "smokeTest.
            "gateway.httpRoute.hosts", "gateway.networkPolicy.to", "gateway.nats.uri", "gateway.pod.label", "api.token",
            "api.tokens.file", "api.limits.body", "workerDefaults.stop.seconds", "networkPolicy.dns", "metrics.serviceMonitor",
            "metrics.podMonitor.every", "metrics.prometheusRule.alerts", "dashboards.folder", "serviceAccount.token",
+           "gateway.probes.readiness.failureTreshold", "api.probes.liveness.httpGet.uri", "workerDefaults.probes.startup.period",
            "gateway.listeners.websocket.tls.secret", "gateway.listeners.websocket.path"]
 
 
@@ -113,6 +115,12 @@ def worker(**values):
 REFUSALS = {
     "nothing runs": (gateway(enabled=False), ["nothing would run", "gateway.enabled"]),
     "no address of NATS": ({"nats": {"url": ""}}, ["nats.url is empty", "--set nats.url="]),
+    "an address of something else": ({"nats": {"url": "bogus://x"}}, ["url"]),
+    "NATS over WebSocket, which the programs do not speak": ({"nats": {"url": "wss://nats.bus:443"}}, ["url"]),
+    "an address with a path": (gateway(nats={"url": "nats://nats.bus:4222/x"}), ["url"]),
+    "an address that ends too late": ({"nats": {"url": "nats://a:4222,"}}, ["url"]),
+    "a probe without a port": (worker(probes={"liveness": {"httpGet": {"port": None}}}), ["port"]),
+    "a probe that never fails": (gateway(probes={"liveness": {"failureThreshold": 0}}), ["failureThreshold"]),
     "a password in the address": ({"nats": {"url": "nats://ann:s3@n:4222"}}, ["nats.url holds a user", "existingSecret"]),
     "a password in a component's address": (gateway(nats={"url": "nats://t0k@n:4222"}), ["gateway: nats.url holds a user"]),
     "a method without a Secret": ({"nats": {"auth": {"method": "creds"}}}, ["method is creds", "nats.auth.existingSecret"]),
@@ -221,6 +229,24 @@ def test_all_complaints_come_at_once():
 
 def test_a_release_needs_nothing_but_the_address():
     assert "kind: Deployment" in template(NATS)
+
+
+ADDRESSES = ["nats://nats.bus:4222", "tls://nats.bus.svc.cluster.local.:4222", "nats.bus", "nats.bus:4333", "nats://10.0.0.1/",
+             "nats://[fd00::1]:4222", "nats://a:4222, nats://b:4222,tls://c"]
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_every_address_that_the_programs_take_is_taken(url):
+    for version in HELMS:
+        assert f"value: {url}" in template({"nats": {"url": url}}, version=version).replace("'", "").replace('"', "")
+
+
+def test_a_probe_can_be_taken_away():
+    values = merged(NATS, WORKER, {"gateway": {"probes": {"startup": None}}, "workers": {"chat": {"probes": {"startup": None}}}})
+    for version in HELMS:
+        for name in ("gatebus-gateway", "gatebus-worker-chat"):
+            found = find(render(values, version=version), "Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+            assert "startupProbe" not in found and "livenessProbe" in found
 
 
 def test_a_parent_charts_values_are_borne():
