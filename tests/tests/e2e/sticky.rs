@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, RequestErrorKind, Subscriber};
 use futures_util::{StreamExt, future::join_all};
 use gatebus_tests::{
-    Client, Entry, Gateway, Journal, Nats, NatsCluster, Worker, gateway::Options, within,
+    Client, Entry, Gateway, Journal, Nats, NatsCluster, Worker, eventually, gateway::Options,
+    within,
 };
-use wire::{Ack, AckMessage, AckStatus, EventBatch, ServiceName, Subjects, WorkerId};
+use wire::{Ack, AckMessage, AckStatus, EventBatch, ServiceName, Subjects, WorkerId, subject};
 
 use crate::order::{assert_all_in_order, handled, read_echoes, send};
 
@@ -15,6 +16,28 @@ const MOVED: &str = "gatebus_gateway_clients_moved_total";
 
 fn gateway(nats: &Nats) -> Options {
     Gateway::with(nats).listen("websocket://127.0.0.1:0?service=test&routing=sticky")
+}
+
+/// The subject of its own of the only worker that runs.
+async fn own_subject(nats: &Nats, bus: &async_nats::Client) -> String {
+    let beats = bus.subscribe(nats.subject("beat.worker.*")).await;
+    let mut beats = beats.expect("a subject");
+    let beat = within("a beat", beats.next()).await.expect("one");
+    let worker = subject::last_token(&beat.subject);
+    nats.subject(&format!("worker.{worker}.message"))
+}
+
+/// Waits until the server knows that nobody is there.
+async fn nobody_hears(bus: &async_nats::Client, subject: &str) {
+    let ask = || {
+        let request = async_nats::Request::new().timeout(Some(Duration::from_millis(200)));
+        bus.send_request(subject.to_owned(), request)
+    };
+    eventually(format!("nobody to hear {subject}"), || async {
+        let refused = ask().await.err()?;
+        (refused.kind() == RequestErrorKind::NoResponders).then_some(())
+    })
+    .await;
 }
 
 /// Who handled a client's events, in the order in which they came to it.
@@ -137,6 +160,8 @@ async fn sticky_clients_lose_nothing_when_their_worker_is_killed() {
     let journal = Journal::new();
     let slow = |name| Worker::with(&nats, &journal, name).env("WORKER_DELAY_MS", "30");
     let mut victim = slow("victim").start().await;
+    let bus = nats.client().await;
+    let victims = own_subject(&nats, &bus).await;
     let mut clients = Client::connect_many(&gateway, CLIENTS).await;
     let mut idle = Client::connect(&gateway).await;
     assert_eq!(idle.who_am_i().await["worker"], "victim");
@@ -149,6 +174,8 @@ async fn sticky_clients_lose_nothing_when_their_worker_is_killed() {
     handled(&journal, "victim", 100).await;
     victim.kill().await;
     let killed = gatebus_tests::journal::now();
+    // until the server has read the end of its connection it sends there as before
+    nobody_hears(&bus, &victims).await;
     let met = idle.who_am_i().await;
     assert_ne!(met["worker"], "victim");
     assert!(met["attempt"].as_u64() <= Some(1), "nobody had it: {met}");
