@@ -7,25 +7,28 @@
 //! round trip behind all that.
 //!
 //! A server that says that it is about to stop (lame duck mode) is left before it does: the link
-//! dials another while it goes on, and when there is one it lets the old server hear all that was
-//! written, and hands over what that had for it, before it leaves ([`LinkEvent::Moved`]).
+//! dials another while it goes on, has it subscribed too, and moves when both have heard all; see
+//! [`handover`]. To the shard that is no loss: nothing is sent anew.
 //!
 //! What was written before a loss may or may not have arrived. The shard knows what needs an ack.
 
 mod dial;
+mod handover;
 mod proto;
 mod socket;
+mod twins;
+mod up;
 mod wire;
 
 use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 pub(crate) use self::{
@@ -35,8 +38,10 @@ pub(crate) use self::{
 };
 use self::{
     dial::{Established, Trouble},
+    handover::{Move, Side},
     proto::ServerOp,
-    wire::Wire,
+    twins::Twins,
+    up::Up,
 };
 
 /// How often a quiet link asks whether the server is there. The server's own default is minutes,
@@ -51,25 +56,21 @@ const MOST_WAITING: usize = 16 * 1024 * 1024;
 /// A server that is about to stop is left within this, at a random time: not by everybody at once.
 /// It gives its clients ten seconds, unless it is told otherwise.
 const MOVE_WITHIN: Duration = Duration::from_secs(1);
-/// A server that is left has so long to bring the acks of what is under way; nothing new goes out
-/// meanwhile.
-const LAST_ACKS: Duration = Duration::from_millis(200);
 /// A connection that dies younger than this makes the next one wait.
 const YOUNG: Duration = Duration::from_secs(5);
 
 /// What happens to a link.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// There is a connection: subscribe now, then [`Link::flush`].
+    /// There is a connection, the first one or another to move to: subscribe to everything now,
+    /// then [`Link::flush`].
     Up,
-    /// The server has heard everything since [`LinkEvent::Up`].
+    /// The server has heard everything since [`LinkEvent::Up`]. Not said of one that is moved to.
     Ready,
     /// A message, in order.
     Message(Message),
     /// The connection is lost.
     Down,
-    /// The connection was left, for another that is there already.
-    Moved,
 }
 
 /// Why a message was not put in.
@@ -88,28 +89,6 @@ type Dialing = Pin<Box<dyn Future<Output = Established>>>;
 enum Phase {
     Dialing(Dialing),
     Up(Box<Up>),
-}
-
-/// How far it is on the way to another server.
-enum Move {
-    Dialing(Dialing),
-    /// There it is; the old server still hears what was put in, and brings the last acks.
-    Leaving(Box<Established>, Pin<Box<Sleep>>),
-}
-
-struct Up {
-    wire: Wire,
-    ready: bool,
-    /// PONGs that were asked for; the first is the round trip behind the subscriptions.
-    pongs_due: u32,
-    max_payload: usize,
-    server: String,
-    since: Instant,
-    moving: Option<Move>,
-    /// Something was put in since the last round trip was asked for.
-    unheard: bool,
-    /// What the server complained of last: why it then closes the connection.
-    complaint: Option<String>,
 }
 
 /// The connection and its life.
@@ -162,19 +141,22 @@ impl Link {
     /// Whether the server keeps up with what is put in.
     pub(crate) fn has_room(&self) -> bool {
         matches!(&self.phase, Phase::Up(up)
-            if up.wire.writer.bytes().len() < MOST_UNWRITTEN
-                && !matches!(up.moving, Some(Move::Leaving(..))))
+            if up.out().wire.writer.bytes().len() < MOST_UNWRITTEN)
     }
 
     /// Whether everything has been written, and the server has heard it.
     pub(crate) fn is_flushed(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up) if up.wire.writer.bytes().is_empty() && up.pongs_due == 0)
+        matches!(&self.phase, Phase::Up(up)
+            if up.conn.is_flushed() && up.handover().is_none_or(|h| h.next.is_flushed()))
     }
 
     /// The server's limit for a payload, if there is a connection.
     pub(crate) fn max_payload(&self) -> Option<usize> {
         match &self.phase {
-            Phase::Up(up) => Some(up.max_payload),
+            Phase::Up(up) => {
+                let next = up.handover().map_or(usize::MAX, |h| h.next.max_payload);
+                Some(up.conn.max_payload.min(next))
+            }
             Phase::Dialing(_) => None,
         }
     }
@@ -196,28 +178,28 @@ impl Link {
         let Phase::Up(up) = &mut self.phase else {
             return Err(Unsent::Down);
         };
-        if payload.len() > up.max_payload {
+        let out = up.out_mut();
+        if payload.len() > out.max_payload {
             return Err(Unsent::TooLarge);
         }
-        if up.wire.writer.bytes().len() > MOST_WAITING {
+        if out.wire.writer.bytes().len() > MOST_WAITING {
             return Err(Unsent::Full);
         }
-        up.unheard = true;
-        up.wire.writer.publish(subject.as_ref(), reply, payload);
+        out.wire.writer.publish(subject.as_ref(), reply, payload);
         Ok(())
     }
 
     /// Subscribes under a number of the shard's choice.
     pub(crate) fn subscribe(&mut self, sid: u64, subject: &str) {
         if let Phase::Up(up) = &mut self.phase {
-            up.wire.writer.subscribe(sid, subject);
+            up.subscribe(sid, subject);
         }
     }
 
     /// Ends a subscription.
     pub(crate) fn unsubscribe(&mut self, sid: u64) {
         if let Phase::Up(up) = &mut self.phase {
-            up.wire.writer.unsubscribe(sid);
+            up.unsubscribe(sid);
         }
     }
 
@@ -226,67 +208,58 @@ impl Link {
         loop {
             match &mut self.phase {
                 Phase::Dialing(dialing) => {
-                    let Poll::Ready(established) = dialing.as_mut().poll(cx) else {
+                    let Poll::Ready(conn) = dialing.as_mut().poll(cx) else {
                         return Poll::Pending;
                     };
-                    let Established {
-                        wire,
-                        max_payload,
-                        server,
-                    } = established;
                     if self.young == 0 {
-                        info!(%server, "connected to NATS");
+                        info!(server = %conn.server, "connected to NATS");
                         self.dialer.talk.reset();
                     }
                     self.ping.reset();
                     self.phase = Phase::Up(Box::new(Up {
-                        wire,
+                        conn,
                         ready: false,
-                        pongs_due: 0,
-                        max_payload,
-                        server,
                         since: Instant::now(),
                         moving: None,
-                        unheard: false,
+                        twins: Twins::default(),
                         complaint: None,
                     }));
                     return Poll::Ready(LinkEvent::Up);
                 }
-                Phase::Up(up) => match up.wire.poll_next(cx) {
-                    Poll::Pending => {
-                        match up.poll_move(cx) {
-                            Poll::Pending => {}
-                            Poll::Ready(next) => return Poll::Ready(self.moved(next)),
-                        }
-                        if self.ping.poll_tick(cx).is_pending() {
-                            return Poll::Pending;
-                        }
-                        if up.since.elapsed() >= YOUNG {
-                            self.young = 0;
-                        }
-                        if up.pongs_due > PING_MISSES {
-                            return Poll::Ready(self.lost("it does not answer"));
-                        }
-                        self.flush();
+                Phase::Up(up) => {
+                    if let Some(message) = up.held() {
+                        return Poll::Ready(LinkEvent::Message(message));
                     }
-                    Poll::Ready(Ok(ServerOp::Error(says))) => {
-                        if let Some(why) = self.complained(says) {
-                            return Poll::Ready(self.lost(&why));
-                        }
-                    }
-                    Poll::Ready(Ok(op)) => {
-                        if op == ServerOp::LameDuck && up.moving.is_none() {
-                            info!(server = %up.server, "the NATS server is about to stop; moving to another");
-                            let dialing = self.dialer.clone().dial(MOVE_WITHIN);
-                            up.moving = Some(Move::Dialing(Box::pin(dialing)));
+                    let (side, op) = match up.poll_next(cx) {
+                        Poll::Ready(said) => said,
+                        Poll::Pending => {
+                            if let Poll::Ready(event) = up.poll_move(cx) {
+                                return Poll::Ready(event);
+                            }
+                            if self.ping.poll_tick(cx).is_pending() {
+                                return Poll::Pending;
+                            }
+                            if let Some(event) = self.tick() {
+                                return Poll::Ready(event);
+                            }
                             continue;
                         }
-                        if let Some(event) = up.handle(op) {
-                            return Poll::Ready(event);
+                    };
+                    let event = match op {
+                        Ok(ServerOp::Error(says)) => self
+                            .complained(says)
+                            .and_then(|why| self.failed(side, &why)),
+                        Ok(ServerOp::LameDuck) => {
+                            self.move_on(side);
+                            None
                         }
+                        Ok(op) => self.handle(side, op),
+                        Err(e) => self.failed(side, &e.to_string()),
+                    };
+                    if let Some(event) = event {
+                        return Poll::Ready(event);
                     }
-                    Poll::Ready(Err(e)) => return Poll::Ready(self.lost(&e.to_string())),
-                },
+                }
             }
         }
     }
@@ -296,10 +269,16 @@ impl Link {
         let Phase::Up(up) = &mut self.phase else {
             return None;
         };
-        match up.wire.poll_write(cx) {
-            Poll::Pending | Poll::Ready(Ok(())) => None,
-            Poll::Ready(Err(e)) => Some(self.lost(&e.to_string())),
+        if let Poll::Ready(Err(e)) = up.conn.wire.poll_write(cx) {
+            return Some(self.lost(&e.to_string()));
         }
+        let next = &mut up.handover_mut()?.next;
+        if let Poll::Ready(Err(e)) = next.wire.poll_write(cx) {
+            // where it dials again it has to be asked again
+            cx.waker().wake_by_ref();
+            return self.failed(Side::Next, &e.to_string());
+        }
+        None
     }
 
     /// The server complains. `Some`: without that this link is of no use.
@@ -322,7 +301,7 @@ impl Link {
             .told
             .is_none_or(|at| at.elapsed() >= Duration::from_secs(1))
         {
-            error!(says, server = %up.server, times = self.untold, "the NATS server complains");
+            error!(says, server = %up.conn.server, times = self.untold, "the NATS server complains");
             self.told = Some(Instant::now());
             self.untold = 0;
         }
@@ -330,11 +309,84 @@ impl Link {
         None
     }
 
-    /// Leaves a server that has heard everything.
-    fn moved(&mut self, next: Established) -> LinkEvent {
-        self.away = Instant::now();
-        self.phase = Phase::Dialing(Box::pin(std::future::ready(next)));
-        LinkEvent::Moved
+    /// Asks whether the servers are there.
+    fn tick(&mut self) -> Option<LinkEvent> {
+        let Phase::Up(up) = &mut self.phase else {
+            return None;
+        };
+        if up.since.elapsed() >= YOUNG {
+            self.young = 0;
+        }
+        let misses = up.handover().map_or(0, |h| h.next.pongs_due);
+        let side = if up.conn.pongs_due > PING_MISSES {
+            Some(Side::Old)
+        } else {
+            (misses > PING_MISSES).then_some(Side::Next)
+        };
+        self.flush();
+        side.and_then(|side| self.failed(side, "it does not answer"))
+    }
+
+    /// A server is about to stop: goes to another.
+    fn move_on(&mut self, side: Side) {
+        let Phase::Up(up) = &mut self.phase else {
+            return;
+        };
+        if let (Side::Next, Some(handover)) = (side, up.handover_mut()) {
+            // that one has to be left again
+            handover.lame = true;
+        } else if up.moving.is_none() {
+            info!(server = %up.conn.server, "the NATS server is about to stop; moving to another");
+            let dialing = self.dialer.clone().dial(MOVE_WITHIN);
+            up.moving = Some(Move::Dialing(Box::pin(dialing)));
+        }
+    }
+
+    fn handle(&mut self, side: Side, op: ServerOp) -> Option<LinkEvent> {
+        let Phase::Up(up) = &mut self.phase else {
+            return None;
+        };
+        match (op, side) {
+            (ServerOp::Message(message), _) => up.sort(side, message).map(LinkEvent::Message),
+            (ServerOp::Ping, _) => {
+                up.side_mut(side).wire.writer.pong();
+                None
+            }
+            (ServerOp::Pong, Side::Next) => {
+                up.next_answers();
+                None
+            }
+            (ServerOp::Pong, Side::Old) => {
+                up.conn.pong();
+                let first = !std::mem::replace(&mut up.ready, true);
+                if up.leave() {
+                    self.move_on(Side::Old);
+                }
+                first.then_some(LinkEvent::Ready)
+            }
+            (ServerOp::Error(_) | ServerOp::LameDuck | ServerOp::Other, _) => None,
+        }
+    }
+
+    /// A connection is of no use any more. One that was to be moved to is replaced, unless what was
+    /// put in has gone there already.
+    fn failed(&mut self, side: Side, why: &str) -> Option<LinkEvent> {
+        let Phase::Up(up) = &mut self.phase else {
+            return None;
+        };
+        let next = up.handover().filter(|_| side == Side::Next);
+        let Some(next) = next else {
+            return Some(self.lost(why));
+        };
+        warn!(server = %next.next.server, why, "lost the connection to the next NATS server");
+        if next.is_leaving() {
+            up.moving = None;
+            return Some(self.lost(why));
+        }
+        up.twins = Twins::default();
+        let dialing = self.dialer.clone().dial(MOVE_WITHIN);
+        up.moving = Some(Move::Dialing(Box::pin(dialing)));
+        None
     }
 
     fn lost(&mut self, why: &str) -> LinkEvent {
@@ -347,7 +399,7 @@ impl Link {
             }
             let why = up.complaint.as_deref().unwrap_or(why);
             if self.young == 0 || self.dialer.talk.may_speak(Trouble::Away) {
-                warn!(server = %up.server, why, "lost the connection to NATS");
+                warn!(server = %up.conn.server, why, "lost the connection to NATS");
             }
             self.young = self.young.saturating_add(1);
         }
@@ -357,58 +409,10 @@ impl Link {
         };
         let pause = dial::pause_after(self.young.saturating_sub(1));
         self.phase = Phase::Dialing(match moving {
-            Some(Move::Leaving(next, _)) => Box::pin(std::future::ready(*next)),
+            Some(Move::Handover(h)) => Box::pin(std::future::ready(h.next)),
             Some(Move::Dialing(dialing)) => dialing,
             None => Box::pin(self.dialer.clone().dial(pause)),
         });
         LinkEvent::Down
-    }
-}
-
-impl Up {
-    /// Ready: there is another server, and this one has heard everything.
-    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Established> {
-        if let Some(Move::Dialing(dialing)) = &mut self.moving {
-            let next = ready!(dialing.as_mut().poll(cx));
-            let last_acks = Box::pin(sleep(LAST_ACKS));
-            self.moving = Some(Move::Leaving(Box::new(next), last_acks));
-            self.unheard = true;
-        }
-        let Some(Move::Leaving(_, last_acks)) = &mut self.moving else {
-            return Poll::Pending;
-        };
-        ready!(last_acks.as_mut().poll(cx));
-        if self.unheard {
-            self.flush();
-            cx.waker().wake_by_ref();
-        }
-        match self.moving.take() {
-            Some(Move::Leaving(next, _)) if self.pongs_due == 0 => Poll::Ready(*next),
-            moving => {
-                self.moving = moving;
-                Poll::Pending
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        self.unheard = false;
-        self.pongs_due += 1;
-        self.wire.writer.ping();
-    }
-
-    fn handle(&mut self, op: ServerOp) -> Option<LinkEvent> {
-        match op {
-            ServerOp::Message(message) => Some(LinkEvent::Message(message)),
-            ServerOp::Ping => {
-                self.wire.writer.pong();
-                None
-            }
-            ServerOp::Pong => {
-                self.pongs_due = self.pongs_due.saturating_sub(1);
-                (!std::mem::replace(&mut self.ready, true)).then_some(LinkEvent::Ready)
-            }
-            ServerOp::Error(_) | ServerOp::LameDuck | ServerOp::Other => None,
-        }
     }
 }

@@ -240,15 +240,10 @@ impl Shard {
             }
             LinkEvent::Down => {
                 self.metrics.reconnects.inc();
-                self.unlinked();
+                self.metrics.link_up.set(0);
+                self.process.set_ready(self.number, false);
             }
-            LinkEvent::Moved => self.unlinked(),
         }
-    }
-
-    fn unlinked(&mut self) {
-        self.metrics.link_up.set(0);
-        self.process.set_ready(self.number, false);
     }
 
     /// An event must fit the server's limit together with a full session and its envelope.

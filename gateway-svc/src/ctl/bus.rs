@@ -249,7 +249,7 @@ impl Bus {
                             .subscribe(WORKER_BEATS, &self.subjects.worker_beats());
                         self.link.flush();
                     }
-                    Poll::Ready(LinkEvent::Ready | LinkEvent::Down | LinkEvent::Moved) => {
+                    Poll::Ready(LinkEvent::Ready | LinkEvent::Down) => {
                         return Poll::Ready(None);
                     }
                     Poll::Pending => match self.link.poll_write(cx) {

@@ -46,6 +46,26 @@ pub(crate) struct Established {
     pub(crate) wire: Wire,
     pub(crate) max_payload: usize,
     pub(crate) server: String,
+    /// PONGs that were asked for; the first is the round trip behind the subscriptions.
+    pub(crate) pongs_due: u32,
+}
+
+impl Established {
+    /// Asks for a round trip.
+    pub(crate) fn flush(&mut self) {
+        self.pongs_due += 1;
+        self.wire.writer.ping();
+    }
+
+    /// The server answers.
+    pub(crate) fn pong(&mut self) {
+        self.pongs_due = self.pongs_due.saturating_sub(1);
+    }
+
+    /// Whether everything has been written, and the server has heard it.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.wire.writer.bytes().is_empty() && self.pongs_due == 0
+    }
 }
 
 /// Why one server would not have us.
@@ -152,6 +172,7 @@ impl Dialer {
             wire,
             max_payload: info.max_payload,
             server: url.to_string(),
+            pongs_due: 0,
         })
     }
 }

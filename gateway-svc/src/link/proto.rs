@@ -29,7 +29,7 @@ pub(crate) enum ServerOp {
 }
 
 /// A message as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Message {
     /// The number of the subscription that it came by.
     pub(crate) sid: u64,
@@ -42,6 +42,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Its bytes.
+    pub(crate) fn size(&self) -> usize {
+        let reply = self.reply.as_ref().map_or(0, Bytes::len);
+        self.subject.len() + reply + self.headers.len() + self.payload.len()
+    }
+
     /// The status of the header line: 503 where nobody is there to take a message.
     pub(crate) fn status(&self) -> Option<u16> {
         let line = self.headers.strip_prefix(b"NATS/1.0")?;

@@ -156,38 +156,201 @@ async fn all_once_in_order(clients: Vec<Pipeline>) {
 #[tokio::test]
 async fn a_server_in_lame_duck_mode_is_left_before_it_stops_and_nothing_is_lost() {
     const ALL: usize = 1000;
-    const SHARDS: usize = 4;
     let cluster = NatsCluster::start(2).await;
-    let urls = cluster.urls();
-    let gateway = Gateway::with(&cluster[0])
-        .env("NATS_URL", &urls)
-        .option("--shards", SHARDS.to_string())
-        .start()
-        .await;
-    let server = |at: usize| cluster[at].url().replace("nats://", "server=");
-    let connected = |at: usize| {
-        let lines = gateway.log.lines().into_iter();
-        let is_there = |l: &String| l.contains("connected to NATS") && l.contains(&server(at));
-        lines.filter(is_there).count()
-    };
-    // Wherever some of the shards are; and the other.
-    let old = usize::from(connected(0) == 0);
-    let new = 1 - old;
+    let moving = Moving::start(&cluster).await;
     let journal = Journal::new();
-    let worker = Worker::with(&cluster[new], &journal, "worker");
-    let _worker = worker.start().await;
-    let clients = pipelining(&gateway, ALL).await;
+    let _worker = Worker::start(&cluster[moving.new], &journal).await;
+    let clients = pipelining(&moving.gateway, ALL).await;
     journal.wait_messages(ALL).await;
 
-    cluster[old].lame_duck();
-    eventually("all shards to be at the other server", || async {
-        (connected(new) == SHARDS).then_some(())
-    })
-    .await;
+    moving.run().await;
     all_once_in_order(clients).await;
-    gateway.wait_ready(true).await;
-    let lost = gateway.metric("gatebus_gateway_link_lost_total", "").await;
-    assert_eq!(lost, 0.0);
+    moving.undisturbed().await;
+}
+
+/// A gateway with shards at the first of a cluster's first two servers, the old one.
+struct Moving<'a> {
+    cluster: &'a NatsCluster,
+    gateway: Gateway,
+    old: usize,
+    new: usize,
+}
+
+impl<'a> Moving<'a> {
+    const SHARDS: usize = 4;
+
+    async fn start(cluster: &'a NatsCluster) -> Self {
+        let urls = format!("{},{}", cluster[0].url(), cluster[1].url());
+        let gateway = Gateway::with(&cluster[0])
+            .env("NATS_URL", &urls)
+            .option("--shards", Self::SHARDS.to_string())
+            .start()
+            .await;
+        let mut moving = Self {
+            cluster,
+            gateway,
+            old: 0,
+            new: 1,
+        };
+        // Wherever some of the shards are; and the other.
+        if moving.connected(0) == 0 {
+            (moving.old, moving.new) = (1, 0);
+        }
+        moving
+    }
+
+    fn connected(&self, at: usize) -> usize {
+        let server = self.cluster[at].url().replace("nats://", "server=");
+        let lines = self.gateway.log.lines().into_iter();
+        let is_there = |l: &String| l.contains("connected to NATS") && l.contains(&server);
+        lines.filter(is_there).count()
+    }
+
+    /// Tells the old server that it is to stop, and waits until all shards are at the other.
+    async fn run(&self) {
+        self.cluster[self.old].lame_duck();
+        eventually("all shards to be at the other server", || async {
+            (self.connected(self.new) == Self::SHARDS).then_some(())
+        })
+        .await;
+    }
+
+    /// Nothing was lost or sent again.
+    async fn undisturbed(&self) {
+        self.gateway.wait_ready(true).await;
+        for metric in ["link_lost_total", "batches_redelivered_total"] {
+            let metric = format!("gatebus_gateway_{metric}");
+            assert_eq!(self.gateway.metric(&metric, "").await, 0.0, "{metric}");
+        }
+    }
+}
+
+/// Proves that handlers which run through the move are left alone: nothing in hand is handled twice,
+/// and their answers find the gateway at its new server.
+#[tokio::test]
+async fn a_handler_that_runs_while_the_gateway_changes_servers_gets_nothing_twice() {
+    const CLIENTS: usize = 40;
+    let cluster = NatsCluster::start(2).await;
+    let moving = Moving::start(&cluster).await;
+    let journal = Journal::new();
+    let worker = |name| Worker::with(&cluster[moving.new], &journal, name).start();
+    let mut workers = [worker("one").await, worker("other").await];
+    let mut clients = Client::connect_many(&moving.gateway, CLIENTS).await;
+    for (n, client) in clients.iter_mut().enumerate() {
+        // some go on while it moves, and some after
+        let text = if n % 2 == 0 {
+            "hold gate"
+        } else {
+            "sleep 1000"
+        };
+        client.send(text).await;
+    }
+    journal
+        .wait("the held ones", CLIENTS / 2, |e| e.kind == "held")
+        .await;
+
+    moving.run().await;
+    for worker in &mut workers {
+        worker.open("gate").await;
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        let said = if n % 2 == 0 {
+            "released gate"
+        } else {
+            "slept 1000"
+        };
+        client.expect(said).await;
+        assert_eq!(client.ask("fence").await, "fence");
+    }
+    assert_eq!(journal.of("held").len(), CLIENTS / 2);
+    assert_eq!(journal.texts().len(), 2 * CLIENTS);
+    assert!(journal.entries().iter().all(|e| e.attempt <= 1));
+    moving.undisturbed().await;
+}
+
+async fn other_than_tick(receiver: &mut Receiver, ticks: &mut usize) -> String {
+    loop {
+        let text = receiver.text().await;
+        if text != "tick" {
+            return text;
+        }
+        *ticks += 1;
+    }
+}
+
+/// Proves that pushes of a sender at a third server arrive once and in order while the gateway
+/// changes servers, whatever their target.
+#[tokio::test]
+async fn pushes_arrive_once_and_in_order_while_the_gateway_changes_servers() {
+    const CLIENTS: usize = 8;
+    let cluster = NatsCluster::start(3).await;
+    let moving = Moving::start(&cluster).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&cluster[2], &journal).await;
+    let handle = cluster[2].handle().await;
+    let (mut ids, mut receivers) = (Vec::new(), Vec::new());
+    for (n, mut client) in Client::connect_many(&moving.gateway, CLIENTS)
+        .await
+        .into_iter()
+        .enumerate()
+    {
+        let uid = format!("user-{n}");
+        assert_eq!(
+            client.ask(format!("bind {uid}")).await,
+            format!("bound {uid}")
+        );
+        assert_eq!(client.ask("join all").await, "joined all");
+        let id = client.id().await;
+        ids.push((id.parse::<worker_sdk::ClientId>().expect("an id"), uid));
+        receivers.push(client.split());
+    }
+    let push = |n: usize| {
+        for (id, uid) in &ids {
+            handle
+                .client(*id)
+                .send(format!("client {n}"))
+                .expect("sent");
+            handle.uid(uid).send(format!("uid {n}")).expect("sent");
+        }
+        handle
+            .group("all")
+            .send(format!("group {n}"))
+            .expect("sent");
+        // the same each time: of these some may be taken for one
+        handle.group("all").send("tick").expect("sent");
+    };
+    let mut sent = 0;
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    let mut run = std::pin::pin!(moving.run());
+    loop {
+        tokio::select! {
+            () = &mut run => break,
+            _ = pace.tick() => {
+                push(sent);
+                sent += 1;
+            }
+        }
+    }
+    let all = sent + 300;
+    for n in sent..all {
+        pace.tick().await;
+        push(n);
+    }
+    for (sender, receiver) in &mut receivers {
+        let mut ticks = 0;
+        for n in 0..all {
+            for whom in ["client", "uid", "group"] {
+                assert_eq!(
+                    other_than_tick(receiver, &mut ticks).await,
+                    format!("{whom} {n}")
+                );
+            }
+        }
+        sender.send("fence").await;
+        assert_eq!(other_than_tick(receiver, &mut ticks).await, "fence");
+        assert!(ticks <= all && ticks > all / 2, "{ticks} of {all}");
+    }
+    moving.undisturbed().await;
 }
 
 /// Proves that a server which is about to stop is kept for as long as there is no other.
