@@ -44,7 +44,7 @@ pub(super) async fn drain(shard: Handle, config: &Drain, door: &Door, mut accept
         Err(_) => Some("the drain's deadline is over"),
     };
     if let Some(why) = why {
-        shard.borrow_mut().give_up_all(why);
+        shard.borrow_mut().give_up_the_rest(why);
     }
     shard.borrow_mut().leave();
     let told = timeout_at(deadline, flushed(&shard)).await;
@@ -136,15 +136,12 @@ async fn flushed(shard: &Handle) -> bool {
 
 impl Shard {
     /// What is still in flight or waits is given up.
-    fn give_up_all(&mut self, why: &str) {
+    fn give_up_the_rest(&mut self, why: &str) {
         warn!(
             clients = self.hub.len(),
             "{why}; events that are not acknowledged are given up"
         );
-        for slot in 0..self.clients.len() {
-            let slot = Slot::try_from(slot).expect("fewer than 2^32 clients");
-            self.give_up_all_of(slot, DeadReason::Drain);
-        }
+        self.give_up_all(DeadReason::Drain);
     }
 
     /// Says goodbye on the bus. The last shard speaks for the process.

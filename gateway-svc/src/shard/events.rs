@@ -12,6 +12,7 @@ use wire::{
 use super::{Shard, client::Client};
 use crate::{
     dispatch::{Batch, Event, Messages, Millis, Retry},
+    link::Unsent,
     listen::Routing,
     metrics::Moved,
     topics::Slot,
@@ -379,7 +380,7 @@ impl Shard {
         }
     }
 
-    /// Gives a client's batch up, loudly, and goes on with the next.
+    /// Gives a client's batch up, loudly.
     pub(super) fn give_up(&mut self, slot: Slot, reason: DeadReason) {
         let Some(client) = &self.clients[slot as usize] else {
             return;
@@ -391,6 +392,19 @@ impl Shard {
             client = %self.client_id(slot), %service, kind, events, attempts, ?reason,
             "events are given up"
         );
+        if let Err(why) = self.bury(slot, reason) {
+            warn!(?why, "the dead letter is lost");
+        }
+    }
+
+    /// Makes a client's batch a dead letter. An error: the letter is lost.
+    fn bury(&mut self, slot: Slot, reason: DeadReason) -> Result<(), Unsent> {
+        let Some(client) = &self.clients[slot as usize] else {
+            return Ok(());
+        };
+        let batch = client.dispatch.batch();
+        let (kind, events) = (batch.kind.token(), batch.events().len());
+        let service = &self.services[usize::from(client.listener)].name;
         let metrics = self.metrics.service(client.listener);
         metrics.dead(reason, events as u64);
         let dead = wire::encode(&Dead {
@@ -402,9 +416,7 @@ impl Shard {
         if let Some(client) = &mut self.clients[slot as usize] {
             client.dispatch.done();
         }
-        if let Err(why) = self.link.publish(self.subjects.dead(), None, &dead) {
-            warn!(?why, "the dead letter is lost");
-        }
+        self.link.publish(self.subjects.dead(), None, &dead)
     }
 
     /// No worker came within `worker_wait`. An open client is let go, and its events wait once more
@@ -431,6 +443,44 @@ impl Shard {
         {
             client.dispatch.begin(self.most_batch);
             self.give_up(slot, reason);
+        }
+    }
+
+    /// Gives up every event of every client: a line in the log for each service, not for each batch.
+    pub(super) fn give_up_all(&mut self, reason: DeadReason) {
+        #[derive(Default, Clone)]
+        struct GivenUp {
+            clients: usize,
+            events: usize,
+            lost: usize,
+        }
+        let mut of = vec![GivenUp::default(); self.services.len()];
+        for slot in 0..self.clients.len() {
+            let slot = Slot::try_from(slot).expect("fewer than 2^32 clients");
+            let mut clients = 1;
+            while let Some(client) = &mut self.clients[slot as usize]
+                && !client.dispatch.is_empty()
+            {
+                client.dispatch.begin(self.most_batch);
+                let given_up = &mut of[usize::from(client.listener)];
+                given_up.clients += std::mem::take(&mut clients);
+                given_up.events += client.dispatch.batch().events().len();
+                let letter = self.bury(slot, reason);
+                given_up.lost += usize::from(letter.is_err());
+            }
+        }
+        for (service, of) in self.services.iter().zip(of) {
+            let GivenUp {
+                clients,
+                events,
+                lost,
+            } = of;
+            if events > 0 {
+                warn!(
+                    service = %service.name, clients, events, dead_letters_lost = lost, ?reason,
+                    "events are given up"
+                );
+            }
         }
     }
 

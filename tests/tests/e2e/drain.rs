@@ -193,16 +193,23 @@ async fn a_drain_gives_up_when_nats_has_been_away_for_worker_wait() {
         .option("--drain-delay", "0s")
         .option("--drain-spread", "0s")
         .option("--drain-deadline", "1h")
-        .option("--worker-wait", "2s");
+        .option("--worker-wait", "2s")
+        .option("--shards", "1");
     nats.stop().await;
     let mut gateway = gateway.start_unready().await;
-    let client = Client::connect(&gateway).await;
+    let clients = Client::connect_many(&gateway, 20).await;
     gateway.terminate();
-    client.expect_close(1012).await;
+    for client in clients {
+        client.expect_close(1012).await;
+    }
     gateway.wait_for_success().await;
     let said = gateway.log.whole().await;
-    let given_up = |line: &String| line.contains("NATS has been away for too long");
-    assert!(said.iter().any(given_up), "{said:#?}");
+    let lines = |of: &str| said.iter().filter(|line| line.contains(of)).count();
+    assert_eq!(lines("NATS has been away for too long"), 1, "{said:#?}");
+    // not a line for each client
+    assert_eq!(lines("events are given up"), 1, "{said:#?}");
+    assert_eq!(lines("clients=20 events="), 1, "{said:#?}");
+    assert_eq!(lines("the dead letter is lost"), 0, "{said:#?}");
 }
 
 /// Proves that a restart of NATS during a drain loses no close event.
