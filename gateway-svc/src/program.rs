@@ -72,6 +72,11 @@ fn run_command() -> Option<ExitCode> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve(config: Config) -> anyhow::Result<()> {
+    // before anybody is told that it is there: a SIGTERM is a drain from then on
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let (shards, prefix) = (config.shards, config.prefix.clone());
     let gateway = Gateway::bind(config)?;
     for url in gateway.listeners() {
@@ -79,10 +84,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         info!(shards, %prefix, routing, tls, proxied, "listening on {}://{} service={}", url.protocol, url.addr, url.service);
     }
     info!("admin on http://{}", gateway.admin()?);
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
     let mut told = async || {
         tokio::select! {
             _ = term.recv() => "SIGTERM",
