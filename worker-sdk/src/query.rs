@@ -19,6 +19,8 @@ use crate::{
 
 /// The pause before a gateway that has lost NATS is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// It grows to this where many may wait for the same gateway.
+const ASK_RARELY: Duration = Duration::from_millis(800);
 
 /// How many clients a target has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +57,9 @@ impl Target {
     ///
     /// A gateway that has lost NATS for the moment still has its clients, and NATS does not know it.
     /// While the beats show that there is one, this waits for it, and the error names it. Beats show
-    /// it at once if another shard of its process has NATS, and after 1.5 s if none has. They are
-    /// heard from the first question of a process on. Until then such a gateway's uids and groups
+    /// it at once if another shard of its process has NATS, and after 1.5 s if none has. One that has
+    /// been away for 2 s is waited for no more: then the error comes at once. Beats are heard from the
+    /// first question of a process on. Until then such a gateway's uids and groups
     /// are taken for unknown: who must know better asks [`count`](Self::count), which waits for every
     /// gateway that is known.
     pub async fn is_online(&self) -> Result<bool, Error> {
@@ -78,33 +81,49 @@ impl Target {
         let (subject, request) = self.request(count())?;
         let payload = wire::encode(&request);
         let mut call = link.replies.open();
-        loop {
+        let mut pause = ASK_AGAIN;
+        let lasting = loop {
             // Who comes back while we ask was in doubt before, and is not after.
+            let mut cleared = link.roster.cleared();
             let before = link.roster.in_doubt(link).await?;
             context::overtaking();
             link.ask(subject.clone(), call.subject(), payload.clone())?;
-            match first(link, &mut call, until).await? {
+            let found = first(link, &mut call, until).await?;
+            let doubt = link.roster.in_doubt(link).await?;
+            match found {
                 Some(answer) if answer.count > 0 => return Ok(true),
-                Some(_) => break,
+                Some(_) => break doubt.lasting,
                 None => {}
             }
-            let doubt = link.roster.in_doubt(link).await?;
-            if before.is_empty() && doubt.is_empty() {
+            if before.gateways.is_empty() && doubt.gateways.is_empty() {
                 return Ok(false);
             }
-            if !doubt.is_empty() && Instant::now() + ASK_AGAIN >= until {
-                return Err(missing(&doubt));
+            if !doubt.lasting.is_empty() {
+                return Err(away(&doubt.lasting));
             }
+            if !doubt.gateways.is_empty() {
+                if Instant::now() + ASK_AGAIN >= until {
+                    return Err(missing(&doubt.gateways));
+                }
+                let next = (Instant::now() + pause).min(until - ASK_AGAIN);
+                pause = ASK_RARELY.min(pause * 2);
+                if timeout_at(next, cleared.changed()).await.is_err() {
+                    continue;
+                }
+            }
+            // What it listens to is known everywhere a moment after it is back.
             tokio::time::sleep(ASK_AGAIN).await;
-        }
+        };
         // A gateway listens for a while after its last client left, so that answer decides nothing.
-        let gateways = link.gateways().await?;
+        let mut gateways = link.gateways().await?;
+        gateways.retain(|gateway| !lasting.contains(gateway));
         let request = self.request_elsewhere(count())?;
         link.ask(link.subjects.all(), call.subject(), wire::encode(&request))?;
         let found = |answer: &Answer| answer.count > 0;
         let (answers, silent) = gather(link, &mut call, gateways, until, found).await?;
         match answers.iter().any(found) {
             false if !silent.is_empty() => Err(missing(&silent)),
+            false if !lasting.is_empty() => Err(away(&lasting)),
             found => Ok(found),
         }
     }
@@ -253,5 +272,12 @@ pub(crate) fn missing(gateways: &[GatewayId]) -> Error {
     Error::new(
         ErrorKind::Timeout,
         format!("gateways that did not answer: {gateways:?}"),
+    )
+}
+
+fn away(gateways: &[GatewayId]) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("gateways that are away from NATS, with their clients: {gateways:?}"),
     )
 }

@@ -23,6 +23,9 @@ use crate::{Error, link::Link};
 const GONE: Duration = Duration::from_millis(beat::INTERVAL_MS * beat::MISSES);
 /// A gateway whose beat is so late may have lost NATS.
 const LATE: Duration = Duration::from_millis(beat::INTERVAL_MS * 3 / 2);
+/// A gateway that has been away for so long is waited for no more: most are back in well under a
+/// second, and whoever waits holds what its own callers need.
+const LASTS: Duration = Duration::from_secs(2);
 /// Answers to `who` come within 50 ms and a round trip.
 const SETTLE: Duration = Duration::from_millis(150);
 /// Who does not answer `who` beats within a second all the same.
@@ -39,6 +42,15 @@ pub(crate) struct Roster {
     settled: OnceCell<()>,
 }
 
+/// Gateways that may have lost NATS for the moment, with their clients.
+#[derive(Debug, Default)]
+pub(crate) struct Doubt {
+    /// All of them.
+    pub(crate) gateways: Vec<GatewayId>,
+    /// Those among them for which it is in vain to wait.
+    pub(crate) lasting: Vec<GatewayId>,
+}
+
 #[derive(Default)]
 struct Book {
     processes: HashMap<ProcessId, Process>,
@@ -46,6 +58,8 @@ struct Book {
     fixed: Option<GatewayId>,
     /// Who wants to know of gateways that vanish.
     lost: Option<mpsc::Sender<GatewayId>>,
+    /// Somebody who was in doubt is no more, or is gone; one signal for all who wait for that.
+    cleared: watch::Sender<()>,
 }
 
 /// Who takes beats in.
@@ -58,6 +72,8 @@ struct Listener {
 struct Process {
     shards: Vec<ShardBeat>,
     heard: Instant,
+    /// Since when those are away that are.
+    away: HashMap<GatewayId, Instant>,
 }
 
 impl Roster {
@@ -154,11 +170,15 @@ impl Roster {
         self.listening.get_or_try_init(|| listen).await.map(Some)
     }
 
-    /// Gateways that may have lost NATS for the moment, with their clients; listens from the first
-    /// time on, and knows nobody then.
-    pub(crate) async fn in_doubt(&self, link: &Link) -> Result<Vec<GatewayId>, Error> {
+    /// Who may have lost NATS for the moment; listens from the first time on, and knows nobody then.
+    pub(crate) async fn in_doubt(&self, link: &Link) -> Result<Doubt, Error> {
         self.listen(link).await?;
         Ok(lock(&self.book).in_doubt(Instant::now()))
+    }
+
+    /// Changes whenever somebody is no longer in doubt.
+    pub(crate) fn cleared(&self) -> watch::Receiver<()> {
+        lock(&self.book).cleared.subscribe()
     }
 
     /// Asks once more who is there, and gives them the time to speak.
@@ -206,24 +226,55 @@ impl Process {
     fn gateways(&self) -> impl Iterator<Item = GatewayId> {
         self.shards.iter().map(|shard| shard.gateway)
     }
+
+    /// Those whose beat is late, and those who, as the others of their process say, are away.
+    fn in_doubt(&self, now: Instant) -> impl Iterator<Item = GatewayId> {
+        let late = now.duration_since(self.heard) >= LATE;
+        let may_be_away = move |shard: &&ShardBeat| late || shard.away && shard.clients > 0;
+        let shards = self.shards.iter().filter(may_be_away);
+        shards.map(|shard| shard.gateway)
+    }
+
+    /// Whether it is in vain to wait for this one.
+    fn lasts(&self, gateway: GatewayId, now: Instant) -> bool {
+        let since = self.away.get(&gateway);
+        since.is_some_and(|since| now.duration_since(*since) >= LASTS)
+    }
 }
 
 impl Book {
     fn hear(&mut self, beat: &GatewayBeat, now: Instant) {
+        let before = self.processes.remove(&beat.process);
+        let mut doubted = before
+            .iter()
+            .flat_map(|process| process.in_doubt(now))
+            .peekable();
         if beat.state == NodeState::Leaving {
-            self.processes.remove(&beat.process);
+            if doubted.peek().is_some() {
+                self.cleared.send_replace(());
+            }
             return;
         }
+        let away = beat.shards.iter().filter(|shard| shard.away);
+        let since = |gateway| Some(*before.as_ref()?.away.get(&gateway)?);
         let process = Process {
             shards: beat.shards.clone(),
             heard: now,
+            away: away
+                .map(|shard| (shard.gateway, since(shard.gateway).unwrap_or(now)))
+                .collect(),
         };
+        let still: Vec<_> = process.in_doubt(now).collect();
+        if doubted.any(|gateway| !still.contains(&gateway)) {
+            self.cleared.send_replace(());
+        }
         self.processes.insert(beat.process, process);
     }
 
     fn excuse(&mut self, now: Instant) {
         for process in self.processes.values_mut() {
             process.heard = now;
+            process.away.values_mut().for_each(|since| *since = now);
         }
     }
 
@@ -232,20 +283,23 @@ impl Book {
         self.processes.values().any(silent)
     }
 
-    /// Those whose beat is late, and those who, as the others of their process say, are away.
-    fn in_doubt(&self, now: Instant) -> Vec<GatewayId> {
-        let processes = self.processes.values();
-        let shards = processes.flat_map(|process| {
-            let late = now.duration_since(process.heard) >= LATE;
-            let may_be_away = move |s: &&ShardBeat| late || s.away && s.clients > 0;
-            process.shards.iter().filter(may_be_away)
-        });
-        shards.map(|shard| shard.gateway).collect()
+    fn in_doubt(&self, now: Instant) -> Doubt {
+        let mut doubt = Doubt::default();
+        for process in self.processes.values() {
+            for gateway in process.in_doubt(now) {
+                doubt.gateways.push(gateway);
+                if process.lasts(gateway, now) {
+                    doubt.lasting.push(gateway);
+                }
+            }
+        }
+        doubt
     }
 
     /// Lets go of everybody who had not spoken for too long at that time, nor since.
     fn sweep(&mut self, now: Instant) {
         let lost = &self.lost;
+        let before = self.processes.len();
         self.processes.retain(|id, process| {
             let there = now.duration_since(process.heard) < GONE;
             if !there {
@@ -258,6 +312,9 @@ impl Book {
             }
             there
         });
+        if self.processes.len() < before {
+            self.cleared.send_replace(());
+        }
     }
 }
 
@@ -318,15 +375,54 @@ mod tests {
         book.hear(&late, start);
         book.hear(&part, start + LATE);
         assert_eq!(
-            book.in_doubt(start + LATE - Duration::from_millis(1)),
+            book.in_doubt(start + LATE - Duration::from_millis(1))
+                .gateways,
             [part.shards[1].gateway],
             "the other has no clients"
         );
-        assert_eq!(book.in_doubt(start + LATE).len(), 3);
+        assert_eq!(book.in_doubt(start + LATE).gateways.len(), 3);
         book.hear(&late, start + LATE);
         part.shards[1].away = false;
         book.hear(&part, start + LATE);
-        assert_eq!(book.in_doubt(start + LATE), []);
+        assert_eq!(book.in_doubt(start + LATE).gateways, []);
+    }
+
+    #[test]
+    fn who_stays_away_is_waited_for_no_more_until_it_has_been_back() {
+        let mut book = Book::default();
+        let mut cleared = book.cleared.subscribe();
+        let start = Instant::now();
+        let mut part = beat(1, NodeState::Ready);
+        let gateway = part.shards[0].gateway;
+        (part.shards[0].away, part.shards[0].clients) = (true, 1);
+        book.hear(&part, start);
+        let last = start + LASTS - Duration::from_millis(1);
+        book.hear(&part, last);
+        cleared.mark_unchanged(); // it was late
+        let doubt = book.in_doubt(last);
+        assert_eq!(
+            (&doubt.gateways[..], &doubt.lasting[..]),
+            (&[gateway][..], &[][..])
+        );
+        book.hear(&part, start + LASTS);
+        assert_eq!(book.in_doubt(start + LASTS).lasting, [gateway]);
+        assert!(!cleared.has_changed().unwrap(), "it is as it was");
+
+        part.shards[0].away = false;
+        book.hear(&part, start + LASTS);
+        assert!(cleared.has_changed().unwrap(), "whoever waits is told");
+        cleared.mark_unchanged();
+        part.shards[0].away = true;
+        book.hear(&part, start + LASTS);
+        assert_eq!(book.in_doubt(start + LASTS).lasting, [], "it counts anew");
+        book.excuse(start + LASTS * 2);
+        let heard = book.in_doubt(start + LASTS * 2);
+        assert_eq!(heard.lasting, [], "nor while we hear nobody");
+        book.hear(&beat(1, NodeState::Leaving), start + LASTS * 2);
+        assert!(
+            cleared.has_changed().unwrap(),
+            "it is gone with its clients"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Queries when some gateways answer and some do not.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use gatebus_tests::{Nats, within};
@@ -170,6 +170,42 @@ async fn a_uid_is_not_called_offline_while_a_gateway_that_may_have_it_is_away() 
     away.beat(NodeState::Ready).await;
     let online = within("an answer", asking).await.expect("no panic");
     assert!(online.expect("an answer"), "it has it");
+    beating.abort();
+}
+
+/// Proves that nobody waits for a gateway that stays away: it is named at once.
+#[tokio::test]
+async fn a_gateway_that_stays_away_is_named_at_once() {
+    const PATIENCE: Duration = Duration::from_secs(3600);
+    let server = Nats::start().await;
+    let (away, there) = (Fake::start(&server).await, Fake::start(&server).await);
+    // Silent on one of the uids, and knows that the other has just left.
+    let left = away.subjects.uid(&Uid::new("43").expect("a name"));
+    let all = there.subjects.all();
+    answer(&there, [(left, 0), (all, 0)]).await;
+    let patient = Gateway::builder()
+        .nats_url(server.url())
+        .prefix(server.prefix())
+        .query_timeout(PATIENCE);
+    let patient = within("the handle", Box::pin(patient.connect()));
+    let patient = patient.await.expect("connected");
+    know(&patient, &[&away, &there]).await;
+    away.beat_away().await;
+    within("a flush", patient.flush()).await.expect("flushed");
+    let id = away.id.to_string();
+    let beating = tokio::spawn(async move {
+        loop {
+            there.beat(NodeState::Ready).await;
+            away.beat_away().await;
+            tokio::time::sleep(SOON).await;
+        }
+    });
+    for uid in ["42", "42", "43"] {
+        let error = within("an answer", patient.is_uid_online(uid)).await;
+        let error = error.expect_err("who knows");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().contains(&id), "{uid}: {error}");
+    }
     beating.abort();
 }
 
