@@ -48,10 +48,16 @@ function end_pages(array $clients, int $code, string $reason): void
 {
     if ($clients) {
         $target = ['clients' => $clients];
-        gatebus('batch', ['calls' => [
+        $done = gatebus('batch', ['calls' => [
             ['target' => $target, 'command' => 'unbind_uid'],
             ['target' => $target, 'command' => 'close', 'code' => $code, 'reason' => $reason],
         ]]);
+        foreach ($done['results'] as $result) {
+            if (isset($result['error'])) {
+                error_log($result['error']['message']);
+                answer(503, ['error' => 'try again in a moment']);
+            }
+        }
     }
 }
 
@@ -115,7 +121,8 @@ if ($path === '/config.json') {
 }
 
 // Other sites cannot have the cookie sent along, and no script reads it.
-session_start(['name' => 'login-php', 'cookie_httponly' => true, 'cookie_samesite' => 'Strict', 'use_strict_mode' => true]);
+const LOGIN = ['name' => 'login-php', 'cookie_httponly' => true, 'cookie_samesite' => 'Strict', 'use_strict_mode' => true];
+session_start(LOGIN);
 
 switch ($_SERVER['REQUEST_METHOD'] . " $path") {
     case 'GET /me':
@@ -132,9 +139,9 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
 
     case 'POST /logout':
         // Ends the login, and what its pages are shown.
-        $clients = $_SESSION['clients'] ?? [];
+        // The login goes last: if the pages cannot be ended, it still knows them when the user tries again.
+        end_pages($_SESSION['clients'] ?? [], 4001, 'logged out');
         session_destroy();
-        end_pages($clients, 4001, 'logged out');
         answer(204);
 
     case 'POST /bind':
@@ -156,10 +163,18 @@ switch ($_SERVER['REQUEST_METHOD'] . " $path") {
         if (gatebus("client/$client/update_session_if", $taken) === null) {
             answer(403, ['error' => 'this is not the connection of your page']);
         }
-        gatebus("client/$client/bind_uid", ['uid' => $user]);
+        // Remembered before it is bound: whatever becomes of this request, a logout ends the connection.
         $clients = [...$_SESSION['clients'], $client];
         end_pages(array_splice($clients, 0, -MOST_PAGES), 4002, 'open in too many pages');
         $_SESSION['clients'] = $clients;
+        session_write_close();
+        gatebus("client/$client/bind_uid", ['uid' => $user]);
+        session_start(LOGIN);
+        if (!in_array($client, $_SESSION['clients'] ?? [], true)) {
+            // logged out meanwhile, before there was anything to unbind
+            end_pages([$client], 4001, 'logged out');
+            answer(401, ['error' => 'log in first']);
+        }
         $news = ['type' => 'orders', 'user' => $user, 'orders' => orders($user)];
         gatebus("client/$client/send", ['text' => json_encode($news)]);
         answer(204);

@@ -71,15 +71,16 @@ async fn login(
     State(app): State<Arc<App>>,
     Json(given): Json<Credentials>,
 ) -> Done<impl IntoResponse> {
-    let entered = app.logins.enter(&given.name, &given.password);
-    let (cookie, ended) = entered.ok_or(Refusal::WrongPassword)?;
-    app.end(&ended, LOGGED_OUT)?;
+    let end = |clients: &[ClientId]| app.end(clients, LOGGED_OUT);
+    let entered = app.logins.enter(&given.name, &given.password, end)?;
+    let cookie = entered.ok_or(Refusal::WrongPassword)?;
     Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT))
 }
 
 /// Ends the login, and what its pages are shown.
 async fn logout(State(app): State<Arc<App>>, headers: HeaderMap) -> Done {
-    app.end(&app.logins.leave(&headers), LOGGED_OUT)?;
+    let end = |clients: &[ClientId]| app.end(clients, LOGGED_OUT);
+    app.logins.leave(&headers, end)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -117,13 +118,17 @@ async fn bind(State(app): State<Arc<App>>, headers: HeaderMap, Json(init): Json<
         Err(e) if e.kind() == ErrorKind::Conflict => return Err(Refusal::NotYourClient),
         taken => taken?,
     };
-    client.bind_uid(user).await?;
-    let Some(oldest) = app.logins.remember(&headers, init.client_id) else {
-        // logged out meanwhile
-        client.unbind_uid()?;
+    // Remembered before it is bound: whatever becomes of this request, a logout ends the connection.
+    let end = |oldest: &[ClientId]| app.end(oldest, TOO_MANY_PAGES);
+    if !app.logins.remember(&headers, init.client_id, end)? {
         return Err(Refusal::NotLoggedIn);
-    };
-    app.end(&oldest, TOO_MANY_PAGES)?;
+    }
+    client.bind_uid(user).await?;
+    if !app.logins.has(&headers, init.client_id) {
+        // logged out meanwhile, before there was anything to unbind
+        app.end(&[init.client_id], LOGGED_OUT)?;
+        return Err(Refusal::NotLoggedIn);
+    }
     client.send(Message::json_of(&app.orders.of(user))?)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -32,33 +32,45 @@ struct Login {
 }
 
 impl Logins {
-    /// The cookie of a new login, and the connections of the one that had to end for it; `None` if
-    /// name or password is wrong.
-    pub(crate) fn enter(&self, name: &str, password: &str) -> Option<(HeaderValue, Vec<ClientId>)> {
+    /// The cookie of a new login; `None` if name or password is wrong.
+    ///
+    /// Where one has to go for it, `end` ends its connections, and if that fails all is as it was: so
+    /// in the others below, so that no connection is forgotten that is still shown something.
+    pub(crate) fn enter<E>(
+        &self,
+        name: &str,
+        password: &str,
+        end: impl FnOnce(&[ClientId]) -> Result<(), E>,
+    ) -> Result<Option<HeaderValue>, E> {
         let right = |(user, known): &&(&str, &str)| {
             let same = known.as_bytes().ct_eq(password.as_bytes());
             *user == name && bool::from(same)
         };
-        let (user, _) = USERS.iter().find(right)?;
+        let Some((user, _)) = USERS.iter().find(right) else {
+            return Ok(None);
+        };
         let id = secret();
         // Other sites cannot have it sent along, and no script reads it.
         let cookie = format!("login-rust={id}; Path=/; HttpOnly; SameSite=Strict");
-        let cookie = HeaderValue::from_str(&cookie).ok()?;
+        let Ok(cookie) = HeaderValue::from_str(&cookie) else {
+            return Ok(None);
+        };
+        let mut logins = self.lock();
+        let theirs = logins.iter().filter(|(_, login)| login.user == *user);
+        if theirs.clone().count() >= MOST
+            && let Some((id, oldest)) = theirs.min_by_key(|(_, login)| login.since)
+        {
+            end(&oldest.clients)?;
+            let id = id.clone();
+            logins.remove(&id);
+        }
         let login = Login {
             user,
             since: Instant::now(),
             clients: Vec::new(),
         };
-        let mut logins = self.lock();
         logins.insert(id, login);
-        let theirs = logins.iter().filter(|(_, login)| login.user == *user);
-        let ended = match theirs.clone().count() {
-            0..=MOST => None,
-            _ => theirs.min_by_key(|(_, login)| login.since),
-        };
-        let ended = ended.map(|(id, _)| id.clone());
-        let ended = ended.and_then(|id| logins.remove(&id));
-        Some((cookie, ended.map_or_else(Vec::new, |login| login.clients)))
+        Ok(Some(cookie))
     }
 
     /// Who is logged in where this request comes from.
@@ -66,20 +78,48 @@ impl Logins {
         self.lock().get(cookie(headers)?).map(|login| login.user)
     }
 
-    /// A connection belongs to the login of this request, and which others have to give way to it;
-    /// `None` if the login has ended.
-    pub(crate) fn remember(&self, headers: &HeaderMap, client: ClientId) -> Option<Vec<ClientId>> {
+    /// A connection belongs to the login of this request from now on, and the oldest give way to it;
+    /// false if the login has ended.
+    pub(crate) fn remember<E>(
+        &self,
+        headers: &HeaderMap,
+        client: ClientId,
+        end: impl FnOnce(&[ClientId]) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let mut logins = self.lock();
-        let login = logins.get_mut(cookie(headers)?)?;
+        let Some(login) = cookie(headers).and_then(|id| logins.get_mut(id)) else {
+            return Ok(false);
+        };
+        let too_many = (login.clients.len() + 1).saturating_sub(MOST_PAGES);
+        if too_many > 0 {
+            end(&login.clients[..too_many])?;
+            login.clients.drain(..too_many);
+        }
         login.clients.push(client);
-        let too_many = login.clients.len().saturating_sub(MOST_PAGES);
-        Some(login.clients.drain(..too_many).collect())
+        Ok(true)
     }
 
-    /// Ends the login of this request, and says which connections it had.
-    pub(crate) fn leave(&self, headers: &HeaderMap) -> Vec<ClientId> {
-        let login = cookie(headers).and_then(|id| self.lock().remove(id));
-        login.map(|login| login.clients).unwrap_or_default()
+    /// Whether a connection belongs to the login of this request.
+    pub(crate) fn has(&self, headers: &HeaderMap, client: ClientId) -> bool {
+        let logins = self.lock();
+        let login = cookie(headers).and_then(|id| logins.get(id));
+        login.is_some_and(|login| login.clients.contains(&client))
+    }
+
+    /// Ends the login of this request with its connections.
+    pub(crate) fn leave<E>(
+        &self,
+        headers: &HeaderMap,
+        end: impl FnOnce(&[ClientId]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut logins = self.lock();
+        if let Some(id) = cookie(headers)
+            && let Some(login) = logins.get(id)
+        {
+            end(&login.clients)?;
+            logins.remove(id);
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Login>> {
@@ -97,13 +137,39 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// Ann, logged in once more.
+    /// Ends them, and notes whom.
+    fn note(ended: &mut Vec<ClientId>) -> impl FnOnce(&[ClientId]) -> Result<(), ()> {
+        |clients| {
+            ended.extend(clients);
+            Ok(())
+        }
+    }
+
+    /// Ann, logged in once more, and whom that ended.
     fn enter(logins: &Logins) -> (HeaderMap, Vec<ClientId>) {
-        let (cookie, ended) = logins.enter("ann", "tulip").unwrap();
+        let mut ended = Vec::new();
+        let entered = logins.enter("ann", "tulip", note(&mut ended));
+        (headers(&entered.unwrap().unwrap()), ended)
+    }
+
+    fn headers(cookie: &HeaderValue) -> HeaderMap {
         let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
         let both = format!("theme=dark; {cookie}");
-        let headers = [(header::COOKIE, both.parse().unwrap())];
-        (HeaderMap::from_iter(headers), ended)
+        HeaderMap::from_iter([(header::COOKIE, both.parse().unwrap())])
+    }
+
+    /// Whether it is remembered, and whom that ended.
+    fn remember(logins: &Logins, of: &HeaderMap, client: ClientId) -> (bool, Vec<ClientId>) {
+        let mut ended = Vec::new();
+        let kept = logins.remember(of, client, note(&mut ended));
+        (kept.unwrap(), ended)
+    }
+
+    /// Whom it ended.
+    fn leave(logins: &Logins, of: &HeaderMap) -> Vec<ClientId> {
+        let mut ended = Vec::new();
+        logins.leave(of, note(&mut ended)).unwrap();
+        ended
     }
 
     fn client(n: usize) -> ClientId {
@@ -113,31 +179,34 @@ mod tests {
     #[test]
     fn a_login_is_known_by_its_cookie_until_it_ends() {
         let logins = Logins::default();
-        assert!(logins.enter("ann", "maple").is_none());
-        assert!(logins.enter("eve", "").is_none());
+        let enter_as = |name, password| logins.enter(name, password, |_| Err(()));
+        assert_eq!(enter_as("ann", "maple"), Ok(None));
+        assert_eq!(enter_as("eve", ""), Ok(None));
         assert_eq!(logins.user(&HeaderMap::new()), None);
         let (ann, _) = enter(&logins);
         assert_eq!(logins.user(&ann), Some("ann"));
 
-        assert_eq!(logins.remember(&ann, client(1)), Some(vec![]));
-        assert_eq!(logins.leave(&ann), [client(1)]);
+        assert_eq!(remember(&logins, &ann, client(1)), (true, vec![]));
+        assert!(logins.has(&ann, client(1)) && !logins.has(&ann, client(2)));
+        assert_eq!(leave(&logins, &ann), [client(1)]);
         assert_eq!(logins.user(&ann), None);
-        assert_eq!(logins.remember(&ann, client(2)), None);
+        assert!(!logins.has(&ann, client(1)));
+        assert_eq!(remember(&logins, &ann, client(2)), (false, vec![]));
     }
 
     #[test]
     fn one_login_too_many_ends_the_users_oldest_and_nobody_elses() {
         let logins = Logins::default();
-        let (bob, _) = logins.enter("bob", "maple").unwrap();
+        let bob = logins.enter("bob", "maple", |_| Err(()));
+        let bob = headers(&bob.unwrap().unwrap());
         let (first, _) = enter(&logins);
-        logins.remember(&first, client(1));
+        remember(&logins, &first, client(1));
         for _ in 1..MOST {
             assert_eq!(enter(&logins).1, []);
         }
         assert_eq!(logins.user(&first), Some("ann"));
         assert_eq!(enter(&logins).1, [client(1)], "its pages are told");
         assert_eq!(logins.user(&first), None);
-        let bob = HeaderMap::from_iter([(header::COOKIE, bob)]);
         assert_eq!(logins.user(&bob), Some("bob"));
     }
 
@@ -146,10 +215,28 @@ mod tests {
         let logins = Logins::default();
         let (ann, _) = enter(&logins);
         for n in 0..MOST_PAGES {
-            assert_eq!(logins.remember(&ann, client(n)), Some(vec![]));
+            assert_eq!(remember(&logins, &ann, client(n)), (true, vec![]));
         }
-        let late = logins.remember(&ann, client(MOST_PAGES));
-        assert_eq!(late, Some(vec![client(0)]));
-        assert_eq!(logins.leave(&ann).len(), MOST_PAGES);
+        let late = remember(&logins, &ann, client(MOST_PAGES));
+        assert_eq!(late, (true, vec![client(0)]));
+        assert_eq!(leave(&logins, &ann).len(), MOST_PAGES);
+    }
+
+    #[test]
+    fn who_cannot_be_ended_is_not_forgotten() {
+        let logins = Logins::default();
+        let (ann, _) = enter(&logins);
+        for n in 0..MOST_PAGES {
+            remember(&logins, &ann, client(n));
+        }
+        for _ in 1..MOST {
+            enter(&logins);
+        }
+        let fail = |_: &[ClientId]| Err(());
+        assert_eq!(logins.enter("ann", "tulip", fail), Err(()));
+        assert_eq!(logins.remember(&ann, client(MOST_PAGES), fail), Err(()));
+        assert_eq!(logins.leave(&ann, fail), Err(()));
+        assert_eq!(logins.user(&ann), Some("ann"), "who may try again");
+        assert_eq!(leave(&logins, &ann).len(), MOST_PAGES);
     }
 }
