@@ -63,7 +63,11 @@ pub(crate) fn complaint_of(mut command: Command, error: &clap::Error) -> String 
         .to_owned();
     match error.kind() {
         // an address may hold a password
-        ErrorKind::ValueValidation if argument.starts_with("--nats ") => {
+        ErrorKind::ValueValidation
+            if ["--nats ", "--url "]
+                .iter()
+                .any(|a| argument.starts_with(a)) =>
+        {
             let why = error
                 .source()
                 .map_or_else(String::new, |e| format!(": {e}"));

@@ -218,3 +218,14 @@ async fn healthcheck_says_what_the_admin_port_says() {
     let said = said_not_well(run(&nats, &arguments).await, 1);
     assert!(said.contains("timed out"), "{said}");
 }
+
+/// Proves that an address which is none is not shown: what looks like a password may be one.
+#[tokio::test]
+async fn a_wrong_address_is_told_without_what_is_in_it() {
+    let nats = Nats::start().await;
+    for url in ["ws://me:s3cret@h/", "http://h/?token=s3cret", "s3cret"] {
+        let said = said_not_well(smoke(&nats, url, &[]).await, 2);
+        assert!(said.contains("--url"), "{url}: {said}");
+        assert!(!said.contains("s3cret"), "{url}: {said}");
+    }
+}
