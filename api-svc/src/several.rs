@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use worker_sdk::{ByName, ClientEntry, Error, Filter, Gateway, GatewayId};
+use worker_sdk::{ByName, ClientEntry, Error, Filter, Gateway};
 
 use crate::{
     call::{Answer, Call, Query, To},
@@ -42,6 +42,12 @@ impl Names {
             Target::Uids(uids) => Ok(Self::Uids(uids)),
             Target::Groups(groups) => Ok(Self::Groups(groups)),
             _ => Err(Code::InvalidTarget.into()),
+        }
+    }
+
+    fn all(&self) -> &[String] {
+        match self {
+            Self::Uids(names) | Self::Groups(names) => names,
         }
     }
 
@@ -151,19 +157,22 @@ impl Query for ClientIds {
     }
 
     async fn run(self, to: To) -> Result<ClientIdsByName, Failure> {
-        let list = to.gateway.all().list();
-        let (list, names) = match Names::of(to.whom)? {
-            Names::Uids(uids) => (list.uid().filter(Filter::new().uids(&uids)), uids),
-            Names::Groups(groups) => (list.groups().filter(Filter::new().groups(&groups)), groups),
-        };
-        let mut found = Found::new(names);
-        let mut list = list.stream().await?;
-        while let Some(client) = list.next().await {
-            // An error is about one gateway, which is missing then.
-            let Ok(client) = client else { continue };
-            found.add(client)?;
+        let names = Names::of(to.whom)?;
+        let mut found = Found::new(names.all());
+        for some in Filter::pieces(names.all()) {
+            let list = to.gateway.all().list();
+            let list = match names {
+                Names::Uids(_) => list.uid().filter(Filter::new().uids(some)),
+                Names::Groups(_) => list.groups().filter(Filter::new().groups(some)),
+            };
+            let mut list = list.stream().await?;
+            while let Some(client) = list.next().await {
+                // Without this one the answer would not be what it says.
+                found.add(client?)?;
+            }
+            found.missing.extend(ids(list.missing()));
         }
-        Ok(found.answer(list.missing()))
+        Ok(found.answer())
     }
 }
 
@@ -171,14 +180,16 @@ impl Query for ClientIds {
 struct Found {
     clients: BTreeMap<String, BTreeSet<String>>,
     many: usize,
+    missing: BTreeSet<String>,
 }
 
 impl Found {
-    fn new(names: Vec<String>) -> Self {
-        let nothing = names.into_iter().map(|name| (name, BTreeSet::new()));
+    fn new(names: &[String]) -> Self {
+        let nothing = names.iter().map(|name| (name.clone(), BTreeSet::new()));
         Self {
             clients: nothing.collect(),
             many: 0,
+            missing: BTreeSet::new(),
         }
     }
 
@@ -198,10 +209,10 @@ impl Found {
         Ok(())
     }
 
-    fn answer(self, missing: &[GatewayId]) -> ClientIdsByName {
+    fn answer(self) -> ClientIdsByName {
         ClientIdsByName {
             clients: self.clients,
-            missing: ids(missing),
+            missing: self.missing.into_iter().collect(),
         }
     }
 }

@@ -6,6 +6,9 @@ use wire::{Group, Session, Uid, filter::MAX_WHERE, session::SessionMap};
 
 use crate::{Error, ErrorKind};
 
+/// Most bytes of names in one question: what any NATS server takes that a gateway can work with.
+const MOST_BYTES: usize = 32 * 1024;
+
 /// Which clients a [list](crate::Target::list) has: those for whom everything holds that is said
 /// here. Gateways do the choosing, so what is not wanted does not travel.
 ///
@@ -69,6 +72,23 @@ impl Filter {
         self
     }
 
+    /// Names in pieces for a filter each, in order: as many as fit a message of any NATS server.
+    pub fn pieces(names: &[String]) -> impl Iterator<Item = &[String]> {
+        let mut rest = names;
+        std::iter::from_fn(move || {
+            let mut bytes = 0;
+            let fit = rest.iter().take(MAX_WHERE).take_while(|name| {
+                bytes += name.len();
+                bytes <= MOST_BYTES
+            });
+            // what is too long for a name is refused where it is used
+            let many = fit.count().max(1).min(rest.len());
+            let piece;
+            (piece, rest) = rest.split_at(many);
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
     /// The filter as it travels.
     pub(crate) fn checked(self) -> Result<wire::Filter, Error> {
         if let Some((kind, says)) = self.wrong {
@@ -122,5 +142,17 @@ mod tests {
         let keys = (0..17).fold(Filter::new(), |f, n| f.session(n.to_string(), n));
         assert_eq!(kind(keys), ErrorKind::Session);
         assert!(Filter::new().uids(many().take(MAX_WHERE)).checked().is_ok());
+    }
+
+    #[test]
+    fn a_piece_has_as_many_names_as_a_message_holds() {
+        let sizes = |names: Vec<String>| Filter::pieces(&names).map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+        let short = (0..2500).map(|n| n.to_string()).collect();
+        assert_eq!(sizes(short), [MAX_WHERE, MAX_WHERE, 2500 - 2 * MAX_WHERE]);
+        let long = (0..70).map(|n| format!("{n:0>1024}")).collect();
+        assert_eq!(sizes(long), [32, 32, 6]);
+        let no_name = ["a".to_owned(), "x".repeat(MOST_BYTES + 1), "b".to_owned()];
+        assert_eq!(sizes(no_name.to_vec()), [1, 1, 1]);
     }
 }

@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::{ClientId, GatewayId, Names, Uid, filter::MAX_WHERE};
+use wire::{ClientId, GatewayId, Names, Uid};
 
 use crate::{
     ClientEntry, Error, Filter, Gateway, List, NameListing, name_list::NameList, pages::Asked,
 };
-
-/// Most bytes of names in one question: what any NATS server takes that a gateway can work with.
-const MOST_BYTES: usize = 32 * 1024;
 
 /// Something for each of several uids or groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +48,7 @@ impl Gateway {
             .map(|uid| uid.as_ref().to_owned())
             .collect();
         let mut found = ByName::of(&uids);
-        for some in pieces(&uids) {
+        for some in Filter::pieces(&uids) {
             let list = self.all().list().uid().filter(Filter::new().uids(some));
             Box::pin(found.fill(list, |ids: &mut BTreeSet<_>, id, _| {
                 ids.insert(id);
@@ -112,7 +109,7 @@ impl Gateway {
             Uid::new(name.as_str())?;
         }
         let mut counts = ByName::of(&names);
-        for some in pieces(&names) {
+        for some in Filter::pieces(&names) {
             let asked = asked(Names {
                 names: some.to_vec(),
                 ..Names::default()
@@ -181,39 +178,5 @@ impl<T> ByName<T> {
                 self.missing.push(*gateway);
             }
         }
-    }
-}
-
-/// As many names as one question holds, and so on.
-fn pieces(names: &[String]) -> impl Iterator<Item = &[String]> {
-    let mut rest = names;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fit = rest.iter().take(MAX_WHERE).take_while(|name| {
-            bytes += name.len();
-            bytes <= MOST_BYTES
-        });
-        // what is too long for a name is refused where it is used
-        let many = fit.count().max(1).min(rest.len());
-        let piece;
-        (piece, rest) = rest.split_at(many);
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_has_as_many_names_as_a_message_holds() {
-        let sizes = |names: Vec<String>| pieces(&names).map(<[_]>::len).collect::<Vec<_>>();
-        assert_eq!(sizes(Vec::new()), [0; 0]);
-        let short = (0..2500).map(|n| n.to_string()).collect();
-        assert_eq!(sizes(short), [MAX_WHERE, MAX_WHERE, 2500 - 2 * MAX_WHERE]);
-        let long = (0..70).map(|n| format!("{n:0>1024}")).collect();
-        assert_eq!(sizes(long), [32, 32, 6]);
-        let no_name = ["a".to_owned(), "x".repeat(MOST_BYTES + 1), "b".to_owned()];
-        assert_eq!(sizes(no_name.to_vec()), [1, 1, 1]);
     }
 }

@@ -156,6 +156,28 @@ async fn a_call_of_a_batch_may_ask_about_several_by_name() {
     }
 }
 
+/// Proves that as many uids or groups can be asked about as a call may name, however long they are.
+#[tokio::test]
+async fn a_call_may_ask_about_a_thousand_long_names() {
+    let nats = Nats::start().await;
+    let gateway = Gateway::start(&nats).await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let api = Api::with(&nats).option("--max-body", "8MiB");
+    let api = api.start().await;
+    let names: Vec<String> = (0..1000).map(|n| format!("{n:0>1000}")).collect();
+    let last = Somebody::enter(&gateway, &names[999]).await;
+    for kind in ["uids", "groups"] {
+        let calls = json!({"calls": [{"target": {kind: names}, "query": "client_ids"}]});
+        let done = api.done("/v1/batch", calls).await;
+        let clients = done["results"][0]["clients"].as_object();
+        let clients = clients.unwrap_or_else(|| panic!("no answer: {done}"));
+        assert_eq!(clients.len(), 1000);
+        assert_eq!(clients[&names[999]], json!([last.id]), "{kind}");
+        assert_eq!(clients[&names[0]], json!([]), "{kind}");
+    }
+}
+
 /// Proves that a gateway which does not answer is named there too.
 #[tokio::test]
 async fn who_did_not_answer_about_several_is_part_of_the_answer() {
