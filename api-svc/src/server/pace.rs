@@ -58,7 +58,7 @@ pub(crate) struct Pace {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Since when the caller has not taken all of an answer that was ready for it.
+    /// Since when there is an answer that the caller has not taken all of.
     unread: Option<Instant>,
 }
 
@@ -109,6 +109,7 @@ impl Pace {
         let mut state = self.lock();
         if let Phase::Working = state.phase {
             state.phase = Phase::Idle(now);
+            state.unread.get_or_insert(now);
         }
     }
 
@@ -127,12 +128,14 @@ impl Pace {
         }
     }
 
-    /// Since when it waits for its caller; `None` while a request is at work.
-    pub(crate) fn waits_since(&self) -> Option<Instant> {
+    /// Whether its caller is reading an answer, and since when it waits for it: the least of them all
+    /// is to go first. `None` while a request is at work.
+    pub(crate) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.lock();
-        match state.phase {
-            Phase::Idle(since) | Phase::Head(since) => Some(state.unread.unwrap_or(since)),
-            Phase::Working | Phase::Leaving => None,
+        match (state.phase, state.unread) {
+            (Phase::Idle(_) | Phase::Head(_), Some(since)) => Some((true, since)),
+            (Phase::Idle(since) | Phase::Head(since), None) => Some((false, since)),
+            (Phase::Working | Phase::Leaving, _) => None,
         }
     }
 
@@ -251,10 +254,12 @@ mod tests {
         let start = Instant::now();
         let pace = Pace::new(start);
         assert!(pace.begins());
-        assert_eq!(pace.waits_since(), None);
+        assert_eq!(pace.waits(), None);
         assert!(!pace.leave());
         pace.answers(start);
-        assert_eq!(pace.waits_since(), Some(start));
+        assert_eq!(pace.waits(), Some((true, start)));
+        pace.is_written(start);
+        assert_eq!(pace.waits(), Some((false, start)));
         assert!(pace.leave());
         assert!(!pace.begins());
         assert!(!pace.leave(), "once is enough");

@@ -1,5 +1,5 @@
 //! The places for connections: so many, and when all are taken, who waits longest for its caller
-//! gives way.
+//! gives way. Who is reading an answer does so only where there is nobody else.
 
 use std::{
     collections::HashMap,
@@ -70,8 +70,8 @@ impl Seats {
         let taken = self.lock();
         let waiting = taken
             .values()
-            .filter_map(|pace| Some((pace.waits_since()?, pace)));
-        if let Some((_, longest)) = waiting.min_by_key(|(since, _)| *since) {
+            .filter_map(|pace| Some((pace.waits()?, pace)));
+        if let Some((_, longest)) = waiting.min_by_key(|(waits, _)| *waits) {
             longest.leave();
         }
     }
@@ -84,5 +84,26 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_reads_an_answer_goes_after_those_who_do_nothing() {
+        let seats = Seats::new(2);
+        let (reads, idle) = (seats.take().await, seats.take().await);
+        let start = Instant::now();
+        for (seat, since) in [(&reads, start), (&idle, start + LOOK)] {
+            assert!(seat.pace.begins());
+            seat.pace.answers(since);
+        }
+        idle.pace.is_written(start + LOOK);
+        seats.free_one();
+        assert!(!idle.pace.begins(), "it has to leave");
+        seats.free_one();
+        assert!(!reads.pace.leave(), "now there is nobody else");
     }
 }
