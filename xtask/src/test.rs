@@ -200,14 +200,21 @@ fn unit(workspace: &Workspace) -> Result<Outcome> {
 
 /// These tests run programs of other crates, which the step before has built.
 fn e2e(workspace: &Workspace) -> Result<Outcome> {
-    if php()?.is_none() {
-        bail!("no php in PATH, and only root can install one; the HTTP snippets want it");
-    }
     build(workspace)?;
+    let has_php = php()?.is_some();
     let mut test = cargo_test(workspace, &["--package", "gatebus-tests"])?;
     test.env("GATEBUS_PYTHON", tools::python(workspace)?);
+    if !has_php {
+        test.args(["--", "--skip", "works_in_php"]);
+    }
     run(test)?;
-    Ok(Outcome::Passed)
+    Ok(match has_php {
+        true => Outcome::Passed,
+        false => Outcome::Skipped(
+            "of it what is in PHP: no php in PATH, and only root can install one; the rest passed"
+                .to_owned(),
+        ),
+    })
 }
 
 /// These tests start programs of other crates too.
