@@ -427,7 +427,9 @@ async fn a_busy_worker_keeps_its_client_for_eight_answers_and_none_is_an_attempt
     assert_eq!(gateway.metric(MOVED, "busy").await, 1.0);
 
     worker.own.unsubscribe().await.expect("connected");
-    worker.nats.flush().await.expect("the server is there");
+    // a flush hands the UNSUB to the socket; that the server has read it is this
+    let own = nats.subject(&format!("worker.{}.message", worker.id));
+    nobody_hears(&worker.nats, &own).await;
     for seq in 4..8 {
         client.send("more").await;
         let more = next(&mut worker.shared).await;
