@@ -33,6 +33,8 @@ VALUES = merged(
             "listeners": {"websocket": {"service": "echo", "servicePort": 7272}},
             "drain": {"delaySeconds": 2, "spreadSeconds": 3, "marginSeconds": 15},
             "reconnect": {"min": "100ms", "max": "1s"},
+            # shorter than a visitor's patience for an answer
+            "unreadyAfter": "1s",
         },
         "api": {"image": {"repository": "api-svc"}, "replicas": 1, "service": {"port": 7281}},
         "workers": {
