@@ -157,7 +157,10 @@ impl Process {
     /// Whether NATS was there, and has not been away for long.
     fn bears_with_nats(&self) -> bool {
         let lost_at = self.lost_at.load(Relaxed).checked_sub(1);
-        lost_at.is_some_and(|at| self.since.elapsed() < Duration::from_millis(at) + self.patience)
+        // nothing is added to the patience, which may be as long as a time can be
+        lost_at.is_some_and(|at| {
+            Duration::from_millis(self.now_ms().saturating_sub(at)) < self.patience
+        })
     }
 
     fn now_ms(&self) -> u64 {
