@@ -140,8 +140,15 @@ impl Link {
 
     /// Whether the server keeps up with what is put in.
     pub(crate) fn has_room(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up)
-            if up.out().wire.writer.bytes().len() < MOST_UNWRITTEN)
+        self.is_up() && self.unwritten() < MOST_UNWRITTEN
+    }
+
+    /// How many bytes were put in and are not written yet.
+    pub(crate) fn unwritten(&self) -> usize {
+        match &self.phase {
+            Phase::Up(up) => up.out().wire.writer.bytes().len(),
+            Phase::Dialing(_) => 0,
+        }
     }
 
     /// Whether everything has been written, and the server has heard it.

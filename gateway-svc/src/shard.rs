@@ -7,7 +7,7 @@
 //!   batches that are ready, and then *sweeps*: writes each mailbox that got something, in one go.
 //!
 //! A task that leaves something to publish or to write wakes the driver, which so runs after all
-//! connections that were ready: that gathers many of them into one write to NATS.
+//! connections that were ready: that gathers many of them into one write to NATS, see [`gathering`].
 
 mod admit;
 mod apply;
@@ -15,6 +15,7 @@ mod client;
 mod contest;
 mod drain;
 mod events;
+mod gathering;
 mod inbox;
 mod query;
 mod serve;
@@ -32,10 +33,13 @@ use std::{
     time::Instant,
 };
 
-use tokio::{sync::Notify, task::LocalSet};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::Notify,
+};
 use wire::{Advice, ClientId, GatewayId, Subjects};
 
-use self::{client::Client, events::Service, inbox::Sids, tick::Ticker};
+use self::{client::Client, events::Service, gathering::Gathering, inbox::Sids, tick::Ticker};
 use crate::{
     Protocols,
     config::{Config, Heartbeat, Limits},
@@ -111,6 +115,7 @@ pub(crate) struct Shard {
     /// Clients whose mailbox has to be written, in order.
     dirty: VecDeque<Slot>,
     scratch: Box<[u8]>,
+    gathering: Gathering,
     driver: Option<Waker>,
     ticker: Ticker,
     draining: bool,
@@ -159,6 +164,7 @@ impl Shard {
             ready: VecDeque::new(),
             dirty: VecDeque::new(),
             scratch: vec![0; SCRATCH].into(),
+            gathering: Gathering::default(),
             driver: None,
             draining: false,
             advice: parts.config.drain.advice,
@@ -200,22 +206,15 @@ impl Shard {
             }
         }
         self.poll_ticks(cx);
-        loop {
-            self.sweep();
-            self.publish_ready();
-            match self.link.poll_write(cx) {
-                Some(event) => {
-                    self.link_event(event);
-                    // a link that dials has to be asked again
-                    cx.waker().wake_by_ref();
-                }
-                None if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() => {
-                    break;
-                }
-                None => {}
-            }
+        self.sweep();
+        self.publish_ready();
+        let waits = self
+            .gathering
+            .goes_on(self.link.unwritten(), Instant::now());
+        if !waits {
+            self.write_out(cx);
         }
-        if self.dirty.is_empty() {
+        if self.dirty.is_empty() && !waits {
             self.driver = Some(cx.waker().clone());
         } else {
             // Its next turn comes when the runtime has looked at all sockets again: what NATS has
@@ -223,6 +222,20 @@ impl Shard {
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         Poll::Pending
+    }
+
+    /// Writes to NATS, and publishes what had no room before.
+    fn write_out(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(event) = self.link.poll_write(cx) {
+                self.link_event(event);
+                // a link that dials has to be asked again
+                cx.waker().wake_by_ref();
+            } else if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() {
+                return;
+            }
+            self.publish_ready();
+        }
     }
 
     fn link_event(&mut self, event: LinkEvent) {
@@ -293,9 +306,8 @@ fn since(start: Instant) -> Millis {
 
 /// Runs a shard on this thread until it has drained.
 pub(crate) fn run(parts: ShardParts) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, serve::run(parts))
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(serve::run(parts))
 }
