@@ -29,6 +29,7 @@ mod options;
 mod order;
 mod outage;
 mod pressure;
+mod promise;
 mod protocols;
 mod proxy;
 mod python;
