@@ -5,8 +5,10 @@
 //! the task. So an idle connection is this struct, and no buffer at all.
 
 use std::{
+    future::Future,
     io,
     ops::ControlFlow,
+    pin::pin,
     task::{Context, Poll, Waker},
 };
 
@@ -266,8 +268,9 @@ impl Connection {
                         return Poll::Pending;
                     }
                     if self.has_mail() {
-                        // our answers should go out before more are made
-                        cx.waker().wake_by_ref();
+                        // our answers should go out before more are made, and others have a turn
+                        self.flush(now);
+                        let _ = pin!(tokio::task::yield_now()).poll(cx);
                         return Poll::Pending;
                     }
                 }

@@ -141,13 +141,12 @@ mod tests {
     fn a_panic_in_a_task_ends_the_process() {
         if std::env::var_os(PANICS).is_some() {
             super::end_at_a_panic();
-            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build_local(tokio::runtime::LocalOptions::default())
+                .expect("a runtime");
             let task = async { panic!("in a task") };
             // swallowed, if nobody ends the process
-            let _ = runtime.expect("a runtime").block_on(
-                tokio::task::LocalSet::new()
-                    .run_until(async { tokio::task::spawn_local(task).await }),
-            );
+            let _ = runtime.block_on(async { tokio::task::spawn_local(task).await });
             return;
         }
         let test = std::env::current_exe().expect("the test knows its own file");

@@ -7,7 +7,7 @@
 //!   batches that are ready, and then *sweeps*: writes each mailbox that got something, in one go.
 //!
 //! A task that leaves something to publish or to write wakes the driver, which so runs after all
-//! connections that were ready: that gathers many of them into one write to NATS, see [`gathering`].
+//! connections that were ready, or, while it is [`gathering`], after the next look at all sockets.
 
 mod admit;
 mod apply;

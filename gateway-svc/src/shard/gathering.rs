@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// However busy: nothing waits for longer than this.
+/// However busy the shard is: after this it looks no more.
 const MOST: Duration = Duration::from_millis(2);
 /// So many bytes are company enough.
 const ENOUGH: usize = 32 * 1024;

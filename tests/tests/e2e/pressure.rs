@@ -5,10 +5,15 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use gatebus_tests::{
-    Client, Entry, Gateway, Journal, Nats, Worker, client::End, eventually, within,
+    Client, Entry, Gateway, Journal, Nats, Worker,
+    client::End,
+    eventually,
+    socket::{text_frame, upgraded},
+    within,
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -245,6 +250,36 @@ async fn a_client_that_pings_and_reads_no_answer_is_let_go() {
     assert_eq!(close.details["code"], 4008);
     let grown = gateway.memory().saturating_sub(before);
     assert!(grown < 8 * MIB, "grew by {grown} bytes");
+}
+
+/// Proves that who reads its answers may ask for any number of them at once.
+#[tokio::test]
+async fn a_client_that_pings_and_reads_all_answers_stays() {
+    const ROUNDS: usize = 10;
+    const PINGS: usize = 50_000;
+    let nats = Nats::start().await;
+    let gateway = Gateway::with(&nats)
+        .option("--shards", "1")
+        .option("--max-message", "64KiB")
+        .option("--mailbox", "512KiB")
+        .start()
+        .await;
+    let journal = Journal::new();
+    let _worker = Worker::start(&nats, &journal).await;
+    let (mut reader, mut writer) = upgraded(&gateway).await.into_split();
+    for _ in 0..ROUNDS {
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        let all = [text_frame("word"), ping.repeat(PINGS)].concat();
+        let mut answers = vec![0; PINGS * 2 + "..word".len()];
+        let (sent, read) = within("all answers", async {
+            tokio::join!(writer.write_all(&all), reader.read_exact(&mut answers))
+        })
+        .await;
+        sent.expect("the connection stands");
+        read.expect("the connection stands");
+        let pongs = answers.chunks(2).filter(|two| *two == [0x8a, 0]);
+        assert_eq!(pongs.count(), PINGS);
+    }
 }
 
 /// Proves that a client which is not read, because its events wait, is not taken for dead.
