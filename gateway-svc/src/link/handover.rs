@@ -24,6 +24,7 @@ use super::{Dialing, LinkEvent, Message, Up, dial::Established, proto::ServerOp}
 /// So long both servers are heard: a server answers for itself, and nothing tells when all of its
 /// cluster know of a subscription.
 pub(super) const SETTLE: Duration = Duration::from_millis(200);
+
 /// How far it is on the way to another server.
 pub(super) enum Move {
     Dialing(Dialing),

@@ -11,9 +11,8 @@ use gatebus_tests::{
     gateway::Options,
 };
 
-use crate::order::handled;
+use crate::{order::handled, protocols::ALL as PROTOCOLS};
 
-const PROTOCOLS: [&str; 4] = ["websocket", "text", "frame", "tcp"];
 /// Clients of each protocol.
 const EACH: usize = 5;
 const CLIENTS: usize = PROTOCOLS.len() * EACH;

@@ -7,7 +7,7 @@ use gatebus_tests::{
 };
 use serde_json::json;
 
-const ALL: [&str; 4] = ["websocket", "text", "frame", "tcp"];
+pub(crate) const ALL: [&str; 4] = ["websocket", "text", "frame", "tcp"];
 
 /// What carries the bytes: what holds without TLS holds with it.
 struct Carrier(Option<Certificates>);
