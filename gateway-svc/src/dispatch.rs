@@ -18,6 +18,7 @@
 
 mod batch;
 mod event;
+mod flight;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use wire::{EventKind, WorkerId};
 pub(crate) use self::{
     batch::{Batch, Messages},
     event::Event,
+    flight::{Flight, InFlight},
 };
 
 /// Events that may wait for one client before its socket is not read any more.
@@ -38,7 +40,7 @@ pub(crate) const MOST_BYTES: usize = 256 * 1024;
 /// Milliseconds since the shard started.
 pub(crate) type Millis = u64;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     Idle,
     /// Waits for room on the link.
@@ -46,6 +48,7 @@ enum State {
     /// With a worker, we hope.
     Sent {
         since: Millis,
+        _flight: Flight,
     },
     /// A worker was busy, or asked for a retry: goes out again after a pause.
     Paused,
@@ -125,7 +128,7 @@ impl Dispatch {
     /// True: the batch is ready to be sent.
     /// A batch of several messages has at most `most` bytes of them.
     pub(crate) fn begin(&mut self, most: usize) -> bool {
-        if self.state != State::Idle {
+        if !matches!(self.state, State::Idle) {
             return false;
         }
         let Some(head) = self.queue.front() else {
@@ -161,7 +164,7 @@ impl Dispatch {
 
     /// The batch that is ready to be sent.
     pub(crate) fn ready(&self) -> Option<Batch<'_>> {
-        (self.state == State::Ready).then(|| self.batch())
+        matches!(self.state, State::Ready).then(|| self.batch())
     }
 
     /// The batch in flight, whatever its state; must not be asked for when idle.
@@ -192,10 +195,19 @@ impl Dispatch {
         }
     }
 
-    /// The ready batch went out.
-    pub(crate) fn sent(&mut self, now: Millis) {
-        debug_assert_eq!(self.state, State::Ready);
-        self.state = State::Sent { since: now };
+    /// The ready batch goes out, and is under way until it is heard of.
+    pub(crate) fn sent(&mut self, now: Millis, flight: Flight) {
+        debug_assert!(matches!(self.state, State::Ready));
+        self.state = State::Sent {
+            since: now,
+            _flight: flight,
+        };
+    }
+
+    /// It reached nobody, and may go out again as it is.
+    pub(crate) fn not_sent(&mut self) {
+        debug_assert!(self.is_sent());
+        self.state = State::Ready;
     }
 
     /// The worker that batches go straight to; none: to any of the service.
@@ -232,7 +244,9 @@ impl Dispatch {
     /// The worker is at it: `ack_wait` starts anew.
     pub(crate) fn progress(&mut self, now: Millis) {
         self.refused = None;
-        self.state = State::Sent { since: now };
+        if let State::Sent { since, .. } = &mut self.state {
+            *since = now;
+        }
     }
 
     /// The first `handled` events are done and the rest should come again after a pause.
@@ -298,12 +312,12 @@ impl Dispatch {
 
     /// Whether the batch waits for a worker to show.
     pub(crate) fn is_parked(&self) -> bool {
-        self.state == State::Parked
+        matches!(self.state, State::Parked)
     }
 
     /// Whether the batch waits for the end of a pause.
     pub(crate) fn is_paused(&self) -> bool {
-        self.state == State::Paused
+        matches!(self.state, State::Paused)
     }
 
     /// The link was lost and is back: what was sent may never have arrived, or its ack. Neither that
@@ -314,7 +328,7 @@ impl Dispatch {
             self.attempt += 1;
             self.state = State::Ready;
         }
-        self.state == State::Ready
+        matches!(self.state, State::Ready)
     }
 
     /// Starts the wait for a worker anew.
@@ -332,8 +346,8 @@ impl Dispatch {
         worker_wait: Millis,
         max_attempts: u32,
     ) -> Due {
-        match (self.state, self.refused) {
-            (State::Sent { since }, _) if now.saturating_sub(since) >= ack_wait => {
+        match (&self.state, self.refused) {
+            (State::Sent { since, .. }, _) if now.saturating_sub(*since) >= ack_wait => {
                 if self.tries >= max_attempts {
                     return Due::GiveUp;
                 }

@@ -17,6 +17,8 @@ mod drain;
 mod events;
 mod gathering;
 mod inbox;
+mod load;
+mod publish;
 mod query;
 mod serve;
 mod tick;
@@ -39,7 +41,10 @@ use tokio::{
 };
 use wire::{Advice, ClientId, GatewayId, Subjects};
 
-use self::{client::Client, events::Service, gathering::Gathering, inbox::Sids, tick::Ticker};
+use self::{
+    client::Client, events::Service, gathering::Gathering, inbox::Sids, publish::Filling,
+    tick::Ticker,
+};
 use crate::{
     Protocols,
     config::{Config, Heartbeat, Limits},
@@ -59,6 +64,9 @@ const MOST_MESSAGES: usize = 1024;
 /// Mailboxes that are written before everybody else gets a turn: a broadcast to many clients must
 /// hold up neither the others nor what comes behind it.
 const MOST_WRITES: usize = 128;
+
+/// About how many bytes a batch of one short message is.
+const ABOUT_A_BATCH: usize = 256;
 
 /// A bound listener of one shard.
 pub(crate) struct Listener {
@@ -85,13 +93,10 @@ pub(crate) struct Shard {
     number: u16,
     gateway: GatewayId,
     subjects: Subjects,
-    /// `<p>.ack.<gateway>.`, of this length, and a connection: where the last batch is acknowledged.
+    /// `<p>.ack.<gateway>.`, of this length, and connections: where the last batches are acknowledged.
     ack_subject: String,
     ack_prefix: usize,
-    /// The subject of the last batch that went straight to a worker: its memory serves the next.
-    straight: String,
-    /// Room to encode a batch in.
-    payload: Vec<u8>,
+    filling: Filling,
     limits: Limits,
     heartbeat: Option<Heartbeat>,
     /// What a message, and a batch of them, may have so that they fit the NATS server's limit.
@@ -143,8 +148,7 @@ impl Shard {
             gateway,
             ack_prefix: ack_subject.len(),
             ack_subject,
-            straight: String::new(),
-            payload: Vec::new(),
+            filling: Filling::default(),
             ticker: Ticker::new(&limits, heartbeat.as_ref()),
             sids: Sids::default(),
             max_message: limits.max_message,
@@ -207,10 +211,7 @@ impl Shard {
         }
         self.poll_ticks(cx);
         self.sweep();
-        self.publish_ready();
-        let waits = self
-            .gathering
-            .goes_on(self.link.unwritten(), Instant::now());
+        let waits = self.gathering.goes_on(self.outgoing(), Instant::now());
         if !waits {
             self.write_out(cx);
         }
@@ -224,9 +225,20 @@ impl Shard {
         Poll::Pending
     }
 
-    /// Writes to NATS, and publishes what had no room before.
+    /// About how many bytes wait to be written to NATS.
+    fn outgoing(&self) -> usize {
+        let ready = if self.link.is_ready() && self.link.has_room() {
+            self.ready.len() * ABOUT_A_BATCH
+        } else {
+            0
+        };
+        self.link.unwritten() + ready
+    }
+
+    /// Publishes what is ready, and writes to NATS.
     fn write_out(&mut self, cx: &mut Context<'_>) {
         loop {
+            self.publish_ready();
             if let Some(event) = self.link.poll_write(cx) {
                 self.link_event(event);
                 // a link that dials has to be asked again
@@ -234,7 +246,6 @@ impl Shard {
             } else if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() {
                 return;
             }
-            self.publish_ready();
         }
     }
 

@@ -9,6 +9,9 @@ use crate::{Command, ConnId, Session, WorkerId, codec};
 pub struct AckMessage {
     /// Who handled the events.
     pub worker: WorkerId,
+    /// Whether the worker takes an [`EventMessage`](crate::EventMessage), or one batch at a time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub many: bool,
     /// One for a batch, in the order in which they are to be applied.
     #[serde(deserialize_with = "codec::bounded")]
     pub acks: Vec<Ack>,
@@ -43,6 +46,11 @@ pub struct Ack {
         deserialize_with = "codec::bounded"
     )]
     pub commands: Vec<Command>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(yes: &bool) -> bool {
+    !*yes
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

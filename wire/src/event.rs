@@ -39,6 +39,101 @@ impl EventKind {
     }
 }
 
+/// Several batches of one kind, for one worker.
+///
+/// They are of different clients of one gateway, and each is handled and acknowledged by itself.
+/// Only workers that say that they take such messages get them: see
+/// [`AckMessage::many`](crate::AckMessage::many).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventMessage {
+    /// At least one.
+    #[serde(deserialize_with = "codec::bounded")]
+    pub batches: Vec<EventBatch>,
+}
+
+/// Most batches that a gateway puts into one message.
+pub const MAX_BATCHES: usize = 32;
+
+/// Writes an [`EventMessage`] batch by batch, into memory that serves the next one too.
+#[derive(Debug, Clone, Default)]
+pub struct EventMessageWriter {
+    /// Room for the head, then the batches; or nothing.
+    bytes: Vec<u8>,
+    batches: u8,
+}
+
+/// The head of a message up to the list's length: a map of one, and its key.
+const HEAD: &[u8] = b"\xa1\x67batches";
+/// Room for the head with a length of up to two bytes.
+const HEAD_ROOM: usize = HEAD.len() + 2;
+
+const _: () = assert!(
+    MAX_BATCHES <= u8::MAX as usize,
+    "the head has room for them"
+);
+
+impl EventMessageWriter {
+    /// How many batches are in it.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.batches.into()
+    }
+
+    /// Whether no batch is in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.batches == 0
+    }
+
+    /// Adds a batch at the end, if there are then at most [`MAX_BATCHES`], in a message of at most
+    /// `most` bytes; a first one may be as large itself. Else all is as it was, and the answer false.
+    pub fn push<M: Serialize>(&mut self, batch: &EventBatchView<'_, M>, most: usize) -> bool {
+        if self.batches() == MAX_BATCHES {
+            return false;
+        }
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEAD_ROOM, 0);
+        }
+        let head = if self.is_empty() { HEAD_ROOM } else { 0 };
+        let before = self.bytes.len();
+        codec::encode_into(batch, &mut self.bytes);
+        if self.bytes.len() - head > most {
+            self.bytes.truncate(before);
+            return false;
+        }
+        self.batches += 1;
+        true
+    }
+
+    /// The batch, if there is only one: what travels without an event message around it.
+    #[must_use]
+    pub fn batch(&self) -> Option<&[u8]> {
+        (self.batches == 1).then(|| &self.bytes[HEAD_ROOM..])
+    }
+
+    /// The message. It has at least one batch.
+    pub fn message(&mut self) -> &[u8] {
+        debug_assert!(!self.is_empty(), "a message of no batch");
+        // lists of up to 23 have their length in the first byte
+        let head = if self.batches < 24 {
+            self.bytes[HEAD_ROOM - 1] = 0x80 | self.batches;
+            1
+        } else {
+            self.bytes[HEAD_ROOM - 2..HEAD_ROOM].copy_from_slice(&[0x98, self.batches]);
+            0
+        };
+        self.bytes[head..][..HEAD.len()].copy_from_slice(HEAD);
+        &self.bytes[head..]
+    }
+
+    /// Begins the next message. Memory that grew beyond `keep` bytes is given back.
+    pub fn clear(&mut self, keep: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(keep);
+        self.batches = 0;
+    }
+}
+
 /// A run of events of one kind and one client, in the order in which they happened.
 ///
 /// The exception is a WebSocket client's coming: `connect` and `websocket` happen at once and

@@ -2,7 +2,6 @@
 
 use std::{fmt, str::FromStr};
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Why a text is not an id.
@@ -14,7 +13,6 @@ pub struct IdError {
 }
 
 fn parse<const N: usize>(text: &[u8], what: &'static str) -> Result<[u8; N], IdError> {
-    let mut out = [0; N];
     let err = IdError {
         what,
         digits: N * 2,
@@ -22,8 +20,31 @@ fn parse<const N: usize>(text: &[u8], what: &'static str) -> Result<[u8; N], IdE
     if text.len() != N * 2 {
         return Err(err);
     }
-    HEXLOWER.decode_mut(text, &mut out).map_err(|_| err)?;
-    Ok(out)
+    let (mut out, mut wrong) = ([0; N], 0);
+    for (byte, digits) in out.iter_mut().zip(text.chunks_exact(2)) {
+        let (high, low) = (digit(digits[0]), digit(digits[1]));
+        wrong |= high | low;
+        *byte = high << 4 | low;
+    }
+    if wrong > 15 { Err(err) } else { Ok(out) }
+}
+
+/// What a lower-case hex digit stands for; above 15 for anything else.
+const fn digit(text: u8) -> u8 {
+    match text {
+        b'0'..=b'9' => text - b'0',
+        b'a'..=b'f' => text - b'a' + 10,
+        _ => 0xff,
+    }
+}
+
+/// Writes bytes as lower-case hex digits, two for each.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 macro_rules! id {
@@ -50,7 +71,7 @@ macro_rules! id {
 
             fn hex(&self) -> [u8; Self::DIGITS] {
                 let mut text = [0; Self::DIGITS];
-                HEXLOWER.encode_mut(&self.0, &mut text);
+                write_hex(&self.0, &mut text);
                 text
             }
         }
@@ -123,9 +144,17 @@ id! {
 pub struct ConnId(pub u32);
 
 impl ConnId {
-    fn hex(self) -> [u8; 8] {
-        let mut text = [0; 8];
-        HEXLOWER.encode_mut(&self.0.to_be_bytes(), &mut text);
+    /// How many hex digits the text form has.
+    pub const DIGITS: usize = 8;
+
+    /// Writes the text form behind what is there.
+    pub fn push_to(self, text: &mut String) {
+        text.push_str(str::from_utf8(&self.hex()).expect("hex is ASCII"));
+    }
+
+    fn hex(self) -> [u8; Self::DIGITS] {
+        let mut text = [0; Self::DIGITS];
+        write_hex(&self.0.to_be_bytes(), &mut text);
         text
     }
 }

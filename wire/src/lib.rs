@@ -37,7 +37,10 @@ pub use self::{
     close::{Advice, CloseCode},
     codec::{DecodeError, decode, encode, encode_into},
     dead::{Dead, DeadReason},
-    event::{CloseEvent, ClosedBy, EventBatch, EventBatchView, EventKind, Handshake},
+    event::{
+        CloseEvent, ClosedBy, EventBatch, EventBatchView, EventKind, EventMessage,
+        EventMessageWriter, Handshake,
+    },
     filter::{Filter, FilterError, Wanted},
     id::{ClientId, ConnId, GatewayId, IdError, ProcessId, WorkerId},
     name::{Group, NameError, Prefix, ServiceName, Uid},

@@ -1,7 +1,5 @@
 //! Subjects: the only place where they are built.
 
-use std::fmt::Write as _;
-
 use crate::{
     ClientId, ConnId, EventKind, GatewayId, Group, Prefix, ProcessId, ServiceName, Uid, WorkerId,
     token,
@@ -9,6 +7,9 @@ use crate::{
 
 /// The header that makes a message on a target's subject a *send* of its raw body.
 pub const RAW_HEADER: &str = "Gatebus-Raw";
+
+/// How the subjects of event messages end.
+const MANY: &str = ".many";
 
 /// The subjects under one prefix.
 ///
@@ -43,31 +44,49 @@ impl Subjects {
         format!("{}.event.{service}.{}", self.prefix, kind.token())
     }
 
-    /// What the workers of a service subscribe to: `<p>.event.<service>.*`.
+    /// Where event messages of a service go: `<p>.event.<service>.<kind>.many`.
+    #[must_use]
+    pub fn event_many(&self, service: &ServiceName, kind: EventKind) -> String {
+        self.event(service, kind) + MANY
+    }
+
+    /// What workers of a service subscribe to that take one batch in a message:
+    /// `<p>.event.<service>.*`.
     #[must_use]
     pub fn events(&self, service: &ServiceName) -> String {
         format!("{}.event.{service}.*", self.prefix)
     }
 
+    /// What workers of a service subscribe to that take event messages too: `<p>.event.<service>.>`.
+    #[must_use]
+    pub fn events_many(&self, service: &ServiceName) -> String {
+        format!("{}.event.{service}.>", self.prefix)
+    }
+
     /// Where events go that are for one worker: `<p>.worker.<worker>.<kind>`.
     #[must_use]
     pub fn worker(&self, worker: WorkerId, kind: EventKind) -> String {
-        let mut subject = String::new();
-        self.set_worker(&mut subject, worker, kind);
-        subject
+        format!("{}.worker.{worker}.{}", self.prefix, kind.token())
     }
 
-    /// The same in the place of what `subject` was, in its memory.
-    pub fn set_worker(&self, subject: &mut String, worker: WorkerId, kind: EventKind) {
-        subject.clear();
-        let kind = kind.token();
-        write!(subject, "{}.worker.{worker}.{kind}", self.prefix).expect("memory takes it");
+    /// Where event messages go that are for one worker: `<p>.worker.<worker>.<kind>.many`.
+    #[must_use]
+    pub fn worker_many(&self, worker: WorkerId, kind: EventKind) -> String {
+        self.worker(worker, kind) + MANY
     }
 
-    /// What a worker subscribes to for itself: `<p>.worker.<worker>.*`.
+    /// What a worker subscribes to for itself if it takes one batch in a message:
+    /// `<p>.worker.<worker>.*`.
     #[must_use]
     pub fn worker_events(&self, worker: WorkerId) -> String {
         format!("{}.worker.{worker}.*", self.prefix)
+    }
+
+    /// What a worker subscribes to for itself if it takes event messages too:
+    /// `<p>.worker.<worker>.>`.
+    #[must_use]
+    pub fn worker_events_many(&self, worker: WorkerId) -> String {
+        format!("{}.worker.{worker}.>", self.prefix)
     }
 
     /// Where gathered acks go: `<p>.ack.<gateway>`.
@@ -76,10 +95,14 @@ impl Subjects {
         format!("{}.ack.{gateway}", self.prefix)
     }
 
-    /// The reply subject of a batch: `<p>.ack.<gateway>.<conn>`.
+    /// The reply subject of batches of these clients of one gateway: `<p>.ack.<gateway>.<conns>`.
     #[must_use]
-    pub fn ack(&self, client: ClientId) -> String {
-        format!("{}.ack.{}.{}", self.prefix, client.gateway, client.conn)
+    pub fn ack(&self, gateway: GatewayId, conns: impl IntoIterator<Item = ConnId>) -> String {
+        let mut subject = self.acks(gateway) + ".";
+        for conn in conns {
+            conn.push_to(&mut subject);
+        }
+        subject
     }
 
     /// All reply subjects of a gateway: `<p>.ack.<gateway>.*`.
@@ -173,8 +196,30 @@ pub fn last_token(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()
 }
 
-/// The connection that a reply or client subject ends with.
+/// The kind of the events that come on a subject, and whether they come as an
+/// [`EventMessage`](crate::EventMessage).
+#[must_use]
+pub fn event(subject: &str) -> Option<(EventKind, bool)> {
+    let (batch, many) = match subject.strip_suffix(MANY) {
+        Some(batch) => (batch, true),
+        None => (subject, false),
+    };
+    Some((EventKind::from_token(last_token(batch))?, many))
+}
+
+/// The connection that a client's subject ends with.
 #[must_use]
 pub fn conn(subject: &str) -> Option<ConnId> {
     last_token(subject).parse().ok()
+}
+
+/// The connections that a reply subject ends with, one behind the other; none if it is something else.
+pub fn conns(subject: &str) -> impl Iterator<Item = ConnId> {
+    let (digits, rest) = last_token(subject)
+        .as_bytes()
+        .as_chunks::<{ ConnId::DIGITS }>();
+    let digits = if rest.is_empty() { digits } else { &[] };
+    digits
+        .iter()
+        .map_while(|digits| str::from_utf8(digits).ok()?.parse().ok())
 }

@@ -77,7 +77,7 @@ impl Health {
 
     fn is_refused(&self, link: &Link) -> bool {
         link.weather
-            .is_refused(&link.subjects.events(&self.service))
+            .is_refused(&link.subjects.events_many(&self.service))
     }
 
     pub(crate) fn metrics(&self) -> String {

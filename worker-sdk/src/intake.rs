@@ -15,7 +15,7 @@ use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::unconstrained,
 };
-use wire::{EventBatch, EventKind, ServiceName, subject};
+use wire::{EventBatch, EventKind, EventMessage, ServiceName, subject};
 
 use crate::{Error, ErrorKind, Events, desk::Desk};
 
@@ -39,8 +39,10 @@ impl<E: Events> Intake<E> {
         concurrency: usize,
     ) -> Result<Self, Error> {
         let link = desk.gateway.link();
-        let own = link.subscribe(link.subjects.worker_events(link.id)).await?;
-        let subject = link.subjects.events(service);
+        let own = link
+            .subscribe(link.subjects.worker_events_many(link.id))
+            .await?;
+        let subject = link.subjects.events_many(service);
         let shared = link.queue_subscribe(subject, service.to_string()).await?;
         Ok(Self {
             inbox: select(shared, own),
@@ -105,18 +107,28 @@ impl<E: Events> Intake<E> {
     }
 
     fn take(&self, message: &async_nats::Message) {
-        let Some(kind) = EventKind::from_token(subject::last_token(&message.subject)) else {
+        let Some((kind, many)) = subject::event(&message.subject) else {
             tracing::debug!(subject = %message.subject, "events of an unknown kind");
             return;
         };
-        let mut batch: EventBatch = match wire::decode(&message.payload) {
-            Ok(batch) => batch,
+        let batches = if many {
+            wire::decode(&message.payload).map(|message: EventMessage| message.batches)
+        } else {
+            wire::decode(&message.payload).map(|batch| vec![batch])
+        };
+        match batches {
+            Ok(batches) => batches
+                .into_iter()
+                .for_each(|batch| self.begin(kind, batch)),
             Err(error) => {
                 self.desk.tally.malformed();
                 malformed(&error);
-                return;
             }
-        };
+        }
+    }
+
+    /// Begins with a batch, if it is to be handled here and now.
+    fn begin(&self, kind: EventKind, mut batch: EventBatch) {
         let running = self.desk.tally.running();
         // While the outbox is full, what a handler sends would fail: better handle it later.
         let room = running < self.concurrency && self.desk.gateway.link().outbox.has_room();

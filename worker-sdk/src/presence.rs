@@ -140,7 +140,7 @@ impl Profile {
     fn describe(&self, verb: Verb) -> Vec<u8> {
         let link = self.gateway.link();
         let stats = verb == Verb::Stats;
-        let subject = link.subjects.events(&self.service);
+        let subject = link.subjects.events_many(&self.service);
         let names = EventKind::ALL.map(EventKind::token).join(", ");
         let description = format!("events of the service {}: {names}", self.service);
         let metadata = BTreeMap::from([

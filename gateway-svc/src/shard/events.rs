@@ -1,17 +1,15 @@
-//! Events on their way: batches out, acks in.
-
-use std::fmt::Write as _;
+//! What becomes of events: acks, retries, and what is given up.
 
 use rand::RngExt;
 use tracing::{debug, warn};
 use wire::{
-    Ack, AckStatus, CloseCode, Dead, DeadReason, EventBatchView, EventKind, ServiceName,
-    SessionChange, Subjects, WorkerId,
+    Ack, AckStatus, CloseCode, Dead, DeadReason, EventKind, ServiceName, SessionChange, Subjects,
+    WorkerId,
 };
 
-use super::{Shard, client::Client};
+use super::{Shard, load::Load};
 use crate::{
-    dispatch::{Batch, Event, Messages, Millis, Retry},
+    dispatch::{Millis, Retry},
     link::Unsent,
     listen::Routing,
     metrics::Moved,
@@ -29,18 +27,23 @@ const RETRY_LAST_MS: u64 = 5_000;
 /// So often in a row a worker may be busy before a client that sticks to it moves on: after about
 /// a second. Its state in that worker is worth a wait, but not any wait.
 const STICKY_BUSY: u32 = 8;
-/// Room that batches were encoded in is kept for the next ones, unless it grew beyond this.
-const KEEP_PAYLOAD: usize = 64 * 1024;
 
 /// A service as one listener's clients see it.
 pub(super) struct Service {
     name: ServiceName,
     routing: Routing,
     /// By kind.
-    subjects: [String; 4],
+    pub(super) subjects: [Ways; 4],
+    pub(super) load: Load,
     /// Clients whose batch nobody was there to take.
     parked: Vec<Slot>,
     absence: Option<Absence>,
+}
+
+/// Where events of a kind go.
+pub(super) struct Ways {
+    pub(super) one: String,
+    pub(super) many: String,
 }
 
 /// No worker runs, as far as we know. One client at a time asks whether one has come.
@@ -53,11 +56,15 @@ struct Absence {
 
 impl Service {
     pub(super) fn new(name: ServiceName, routing: Routing, subjects: &Subjects) -> Self {
-        let subjects = EventKind::ALL.map(|kind| subjects.event(&name, kind));
+        let subjects = EventKind::ALL.map(|kind| Ways {
+            one: subjects.event(&name, kind),
+            many: subjects.event_many(&name, kind),
+        });
         Self {
             name,
             routing,
             subjects,
+            load: Load::default(),
             parked: Vec::new(),
             absence: None,
         }
@@ -65,114 +72,8 @@ impl Service {
 }
 
 impl Shard {
-    /// Publishes the batches that are ready, while the link takes them.
-    pub(super) fn publish_ready(&mut self) {
-        if self.ready.is_empty() || !self.link.is_ready() {
-            return;
-        }
-        let now = self.now();
-        while self.link.has_room() {
-            let Some(slot) = self.ready.pop_front() else {
-                return;
-            };
-            self.publish(slot, now);
-        }
-    }
-
-    fn publish(&mut self, slot: Slot, now: Millis) {
-        let mut payload = std::mem::take(&mut self.payload);
-        self.publish_with(slot, now, &mut payload);
-        if payload.capacity() <= KEEP_PAYLOAD {
-            self.payload = payload;
-        }
-    }
-
-    /// Publishes a client's batch if it waits to be sent; `payload` is room for its bytes.
-    fn publish_with(&mut self, slot: Slot, now: Millis, payload: &mut Vec<u8>) {
-        let most = self.link.max_payload().unwrap_or_default();
-        loop {
-            let Some(client) = &self.clients[slot as usize] else {
-                return;
-            };
-            let Some(batch) = client.dispatch.ready() else {
-                return;
-            };
-            payload.clear();
-            wire::encode_into(&self.envelope(slot, client, batch), payload);
-            if payload.len() <= most {
-                break;
-            }
-            let Some(client) = &mut self.clients[slot as usize] else {
-                return;
-            };
-            if !client.dispatch.shrink() {
-                self.give_up(slot, DeadReason::TooLarge);
-                self.go_on(slot);
-                return;
-            }
-        }
-        let Some(client) = &mut self.clients[slot as usize] else {
-            return;
-        };
-        let Batch { kind, attempt, .. } = client.dispatch.batch();
-        self.ack_subject.truncate(self.ack_prefix);
-        let _ = write!(self.ack_subject, "{}", self.hub.conn(slot));
-        let subject = match client.dispatch.worker() {
-            None => &self.services[usize::from(client.listener)].subjects[kind as usize],
-            Some(worker) => {
-                self.subjects.set_worker(&mut self.straight, worker, kind);
-                &self.straight
-            }
-        };
-        let reply = self.ack_subject.as_bytes();
-        if self.link.publish(subject, Some(reply), payload).is_err() {
-            self.ready.push_front(slot);
-            return;
-        }
-        client.dispatch.sent(now);
-        let metrics = self.metrics.service(client.listener);
-        metrics.batches.inc();
-        if attempt > 1 {
-            metrics.redelivered.inc();
-        }
-    }
-
-    /// A client's batch as it travels.
-    fn envelope<'a>(
-        &'a self,
-        slot: Slot,
-        client: &'a Client,
-        batch: Batch<'a>,
-    ) -> EventBatchView<'a, Messages<'a>> {
-        let (mut handshake, mut close) = (None, None);
-        match batch.last() {
-            Event::Connect | Event::Message(_) => {}
-            Event::Websocket(event) => handshake = Some(&**event),
-            Event::Close(event) => close = Some(&**event),
-        }
-        EventBatchView {
-            client: self.client_id(slot),
-            seq: batch.seq,
-            attempt: batch.attempt,
-            ack_wait: u32::try_from(self.limits.ack_wait.as_millis()).unwrap_or(u32::MAX),
-            remote: &client.remote,
-            local: &self.locals[usize::from(client.listener)],
-            uid: if client.open {
-                self.hub.uid_name(slot)
-            } else {
-                client.last_uid.as_deref()
-            },
-            session: &client.session,
-            version: client.version,
-            messages: batch.messages(),
-            connect: batch.has_connect(),
-            handshake,
-            close,
-        }
-    }
-
     /// A worker's answer to a batch.
-    pub(super) fn ack(&mut self, worker: WorkerId, ack: Ack) {
+    pub(super) fn ack(&mut self, worker: WorkerId, many: bool, ack: Ack) {
         let in_flight = self.hub.find(ack.conn).filter(|slot| {
             let client = self.clients[*slot as usize].as_ref();
             client.is_some_and(|c| c.dispatch.is_in_flight(ack.seq, ack.attempt))
@@ -186,6 +87,8 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
+        let service = &mut self.services[usize::from(client.listener)];
+        service.load.heard_of(worker, many, now);
         self.metrics.service(client.listener).ack(ack.status);
         match ack.status {
             AckStatus::Progress => client.dispatch.progress(now),
@@ -246,7 +149,7 @@ impl Shard {
     }
 
     /// A batch is done: on with the next.
-    fn go_on(&mut self, slot: Slot) {
+    pub(super) fn go_on(&mut self, slot: Slot) {
         self.unpause(slot);
         self.begin(slot);
         self.reap(slot);
@@ -268,8 +171,8 @@ impl Shard {
         }
     }
 
-    /// NATS knows no worker for a client's batch.
-    pub(super) fn refused(&mut self, slot: Slot) {
+    /// NATS knows no worker for a client's batch; or none that takes it in a message of `many`.
+    pub(super) fn refused(&mut self, slot: Slot, many: bool) {
         let now = self.now();
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
@@ -279,6 +182,14 @@ impl Shard {
         }
         if client.dispatch.turn_away() {
             self.metrics.service(client.listener).moved(Moved::Gone);
+            self.ready.push_back(slot);
+            return;
+        }
+        if many {
+            client.dispatch.not_sent();
+            self.services[usize::from(client.listener)]
+                .load
+                .only_plain();
             self.ready.push_back(slot);
             return;
         }

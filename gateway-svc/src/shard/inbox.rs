@@ -7,7 +7,7 @@ use rand::RngExt;
 use tracing::warn;
 use wire::{
     AckMessage, Answer, AnswerError, Command, Order, OrderKind, Payload, Request, micro,
-    subject::{RAW_HEADER, conn},
+    subject::{RAW_HEADER, conn, conns},
 };
 
 use super::Shard;
@@ -121,8 +121,11 @@ impl Shard {
         let subject = std::str::from_utf8(&message.subject).unwrap_or_default();
         match Fixed::of(message.sid) {
             Some(Fixed::AckReplies) if message.status() == Some(NO_RESPONDERS) => {
-                if let Some(slot) = conn(subject).and_then(|conn| self.hub.find(conn)) {
-                    self.refused(slot);
+                let many = conns(subject).nth(1).is_some();
+                for conn in conns(subject) {
+                    if let Some(slot) = self.hub.find(conn) {
+                        self.refused(slot, many);
+                    }
                 }
             }
             Some(Fixed::Acks | Fixed::AckReplies) => self.acks(message),
@@ -152,8 +155,8 @@ impl Shard {
     fn acks(&mut self, message: &Message) {
         match wire::decode::<AckMessage>(&message.payload) {
             Ok(acks) => {
-                let worker = acks.worker;
-                acks.acks.into_iter().for_each(|ack| self.ack(worker, ack));
+                let AckMessage { worker, many, acks } = acks;
+                acks.into_iter().for_each(|ack| self.ack(worker, many, ack));
             }
             Err(e) => self.malformed(&message.subject, &e.to_string()),
         }

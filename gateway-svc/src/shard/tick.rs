@@ -113,6 +113,9 @@ impl Shard {
             self.look_at(slot, now);
         }
         self.probe(now);
+        for service in &mut self.services {
+            service.load.forget(now);
+        }
         let (hub, link) = (&mut self.hub, &mut self.link);
         hub.expire(now, |kind, id| {
             link.unsubscribe(super::inbox::topic_sid(kind, id));

@@ -24,6 +24,7 @@ mod heartbeat;
 mod input;
 mod link;
 mod lists;
+mod many;
 mod operations;
 mod options;
 mod order;

@@ -381,6 +381,7 @@ impl Bare {
         };
         let acks = AckMessage {
             worker: self.id,
+            many: false,
             acks: vec![ack],
         };
         let reply = message.reply.expect("a batch wants an ack");

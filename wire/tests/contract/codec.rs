@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{
-    AckMessage, Answer, Dead, DecodeError, EventBatch, EventBatchView, GatewayBeat, Order, Request,
-    WorkerBeat, codec::MAX_DEPTH, session::SessionMap,
+    AckMessage, Answer, Dead, DecodeError, EventBatch, EventBatchView, EventMessage,
+    EventMessageWriter, GatewayBeat, Order, Payload, Request, WorkerBeat, codec::MAX_DEPTH,
+    session::SessionMap,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     foreign::{STYLES, Style},
     golden,
     memory::asked,
-    strategies,
+    samples, strategies,
 };
 
 /// Most memory that a decoder may ask for, whatever a message of so many bytes announces.
@@ -36,6 +37,7 @@ fn decode_fairly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 fn decode_as_everything(bytes: &[u8]) -> usize {
     [
         decode_fairly::<EventBatch>(bytes).is_ok(),
+        decode_fairly::<EventMessage>(bytes).is_ok(),
         decode_fairly::<AckMessage>(bytes).is_ok(),
         decode_fairly::<Request>(bytes).is_ok(),
         decode_fairly::<Answer>(bytes).is_ok(),
@@ -50,8 +52,9 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
     .count()
 }
 
-const MESSAGES: [&str; 9] = [
+const MESSAGES: [&str; 10] = [
     "event",
+    "event_message",
     "ack",
     "request",
     "answer",
@@ -238,6 +241,48 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn borrowed(value: &EventBatch) -> EventBatchView<'_, &Vec<Payload>> {
+    EventBatchView {
+        client: value.client,
+        seq: value.seq,
+        attempt: value.attempt,
+        ack_wait: value.ack_wait,
+        remote: &value.remote,
+        local: &value.local,
+        uid: value.uid.as_deref(),
+        session: &value.session,
+        version: value.version,
+        messages: (!value.messages.is_empty()).then_some(&value.messages),
+        connect: value.connect,
+        handshake: value.handshake.as_ref(),
+        close: value.close.as_ref(),
+    }
+}
+
+/// Proves that a message which gets no more batches is whole, and the one after it as well.
+#[test]
+fn a_batch_that_does_not_fit_leaves_the_message_as_it_was() {
+    let samples = samples::event_messages();
+    let (_, many) = samples.last().expect("some");
+    let (first, second) = (borrowed(&many.batches[0]), borrowed(&many.batches[1]));
+    let mut writer = EventMessageWriter::default();
+    let alone = wire::encode(&first).len();
+    assert!(!writer.push(&first, alone - 1) && writer.is_empty());
+    assert!(writer.push(&first, alone), "no message around it");
+    let message = writer.message().to_owned();
+    assert!(!writer.push(&second, message.len() + alone - 1));
+    assert_eq!(writer.message(), message);
+    // of more than 23 batches the length takes one byte more
+    assert!(writer.push(&second, message.len() + alone + 1));
+    assert_eq!(writer.message().len(), message.len() + alone);
+    while writer.batches() < wire::event::MAX_BATCHES {
+        assert!(writer.push(&second, usize::MAX));
+    }
+    assert!(!writer.push(&second, usize::MAX));
+    let full: wire::EventMessage = wire::decode(writer.message()).expect("a message");
+    assert_eq!(full.batches.len(), wire::event::MAX_BATCHES);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -258,22 +303,29 @@ proptest! {
 
     #[test]
     fn an_event_in_borrowed_parts_is_the_same_bytes(value in strategies::event()) {
-        let view = EventBatchView {
-            client: value.client,
-            seq: value.seq,
-            attempt: value.attempt,
-            ack_wait: value.ack_wait,
-            remote: &value.remote,
-            local: &value.local,
-            uid: value.uid.as_deref(),
-            session: &value.session,
-            version: value.version,
-            messages: (!value.messages.is_empty()).then_some(&value.messages),
-            connect: value.connect,
-            handshake: value.handshake.as_ref(),
-            close: value.close.as_ref(),
-        };
-        prop_assert_eq!(wire::encode(&view), wire::encode(&value));
+        prop_assert_eq!(wire::encode(&borrowed(&value)), wire::encode(&value));
+    }
+
+    #[test]
+    fn event_messages_round_trip(value in strategies::event_message()) {
+        round_trips(&value)?;
+    }
+
+    #[test]
+    fn a_message_that_is_written_batch_by_batch_is_the_same_bytes(
+        messages in prop::collection::vec(strategies::event_message(), 1..3),
+    ) {
+        let mut writer = EventMessageWriter::default();
+        for message in messages {
+            for batch in &message.batches {
+                prop_assert!(writer.push(&borrowed(batch), usize::MAX));
+            }
+            prop_assert_eq!(writer.message(), wire::encode(&message));
+            if let [batch] = &*message.batches {
+                prop_assert_eq!(writer.batch(), Some(&*wire::encode(batch)));
+            }
+            writer.clear(0);
+        }
     }
 
     #[test]

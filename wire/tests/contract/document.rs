@@ -6,8 +6,8 @@ use ciborium::Value;
 use data_encoding::HEXLOWER;
 use wire::{
     AckStatus, AnswerError, ClientId, CloseCode, ConnId, DeadReason, EventKind, GatewayId,
-    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, claim, codec, filter,
-    micro, name, request, session, subject, token,
+    NodeState, OrderKind, ProcessId, Subjects, TargetKind, WorkerId, beat, claim, codec, event,
+    filter, micro, name, request, session, subject, token,
 };
 
 use crate::{
@@ -54,13 +54,18 @@ fn subjects_are_built_as_the_page_says() {
         s.worker(samples::worker(), kind)
             .replace(kind.token(), "<kind>")
     }));
-    let mut reused = "the subject before".repeat(9);
-    s.set_worker(&mut reused, samples::worker(), EventKind::Close);
-    code.push(reused.replace("close", "<kind>"));
+    code.extend(EventKind::ALL.map(|kind| {
+        s.event_many(&samples::service(), kind)
+            .replace(kind.token(), "<kind>")
+    }));
+    code.extend(EventKind::ALL.map(|kind| {
+        s.worker_many(samples::worker(), kind)
+            .replace(kind.token(), "<kind>")
+    }));
     code.dedup();
     code.extend([
         s.acks(samples::gateway()),
-        s.ack(samples::client()),
+        s.ack(samples::gateway(), [samples::conn(), samples::other_conn()]),
         s.client(samples::client()),
         s.uid(&uid),
         s.group(&group),
@@ -92,6 +97,10 @@ fn fill(row: &str) -> String {
         .replace("<service>", &samples::service())
         .replace("<gateway>", &samples::gateway().to_string())
         .replace("<conn>", &samples::conn().to_string())
+        .replace(
+            "<conns>",
+            &format!("{}{}", samples::conn(), samples::other_conn()),
+        )
         .replace("<token>", "~YS5i")
         .replace("<process>", &samples::process().to_string())
         .replace("<worker>", &samples::worker().to_string())
@@ -105,7 +114,9 @@ fn subscriptions_are_built_as_the_page_says() {
     let rows = page.column("subscription").into_iter().map(fill).collect();
     let code = vec![
         s.events(&samples::service()),
+        s.events_many(&samples::service()),
         s.worker_events(samples::worker()),
+        s.worker_events_many(samples::worker()),
         s.ack_replies(samples::gateway()),
         s.clients(samples::gateway()),
         s.gateway_beats(),
@@ -466,6 +477,7 @@ fn limits_are_on_the_page() {
         limit("codec::MAX_ENVELOPE", codec::MAX_ENVELOPE as u64),
         limit("codec::MAX_DEPTH", codec::MAX_DEPTH as u64),
         limit("codec::MAX_ITEMS", codec::MAX_ITEMS as u64),
+        limit("event::MAX_BATCHES", event::MAX_BATCHES as u64),
         limit("name::MAX_NAME", name::MAX_NAME as u64),
         limit("name::MAX_PREFIX", name::MAX_PREFIX as u64),
         limit("name::MAX_SERVICE", name::MAX_SERVICE as u64),
@@ -550,6 +562,7 @@ fn fields(heading: &str, message: &str, path: &[&str]) {
 #[test]
 fn fields_are_on_the_page() {
     fields("### Event batch", "event", &[]);
+    fields("### Event message", "event_message", &[]);
     fields("### Handshake", "event", &["handshake"]);
     fields("### Close event", "event", &["close"]);
     fields("### Ack message", "ack", &[]);
@@ -576,7 +589,12 @@ fn required_fields_are_required() {
     fn ok<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> bool {
         wire::decode::<T>(bytes).is_ok()
     }
-    let messages: [Message; 7] = [
+    let messages: [Message; 8] = [
+        (
+            "### Event message",
+            "event_message",
+            ok::<wire::EventMessage>,
+        ),
         ("### Event batch", "event", ok::<wire::EventBatch>),
         ("### Ack message", "ack", ok::<wire::AckMessage>),
         ("### Answer", "answer", ok::<wire::Answer>),
@@ -609,7 +627,7 @@ fn required_fields_are_required() {
 
 #[test]
 fn the_example_is_made_of_frozen_messages() {
-    let frozen: Vec<String> = ["event", "ack", "request", "answer"]
+    let frozen: Vec<String> = ["event", "event_message", "ack", "request", "answer"]
         .into_iter()
         .flat_map(golden::entries)
         .filter_map(|entry| entry.notation)

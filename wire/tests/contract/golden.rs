@@ -165,6 +165,11 @@ fn events_are_read_and_written_as_ever() {
 }
 
 #[test]
+fn event_messages_are_read_and_written_as_ever() {
+    check("event_message", &samples::event_messages(), &["two"]);
+}
+
+#[test]
 fn acks_are_read_and_written_as_ever() {
     check(
         "ack",

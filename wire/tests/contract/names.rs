@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use wire::{
-    GatewayId, Group, NameError, Prefix, ServiceName, Subjects, Uid,
+    EventKind, GatewayId, Group, NameError, Prefix, ServiceName, Subjects, Uid,
     name::{MAX_NAME, MAX_PREFIX, MAX_SERVICE},
     subject,
     token::{self, Decoded, MAX_TOKEN},
 };
 
-use crate::strategies;
+use crate::{samples, strategies};
 
 /// The longest line that nats-server reads; a longer one ends the connection.
 const MAX_LINE: usize = 4096;
@@ -82,6 +82,16 @@ proptest! {
         prop_assert_eq!(text.len(), wire::ClientId::DIGITS);
         prop_assert_eq!(text.parse::<wire::ClientId>().expect("our own text"), client);
         prop_assert_eq!(subject::conn(&Subjects::default().client(client)), Some(client.conn));
+    }
+
+    #[test]
+    fn a_reply_subject_names_its_clients(
+        gateway in strategies::client(),
+        clients in prop::collection::vec(strategies::client(), 1..=wire::event::MAX_BATCHES),
+    ) {
+        let conns: Vec<_> = clients.iter().map(|client| client.conn).collect();
+        let subject = Subjects::default().ack(gateway.gateway, conns.iter().copied());
+        prop_assert_eq!(subject::conns(&subject).collect::<Vec<_>>(), conns);
     }
 
     #[test]
@@ -158,7 +168,40 @@ fn a_subject_without_a_connection_names_none() {
         "x.00c0ffe",
     ] {
         assert_eq!(subject::conn(subject), None, "{subject}");
+        assert_eq!(subject::conns(subject).next(), None, "{subject}");
     }
     let gateway = GatewayId::from_bytes([0; 6]);
     assert_eq!(subject::conn(&Subjects::default().acks(gateway)), None);
+}
+
+#[test]
+fn a_subject_of_events_says_of_what_kind_and_how_many() {
+    let (s, service) = (Subjects::default(), samples::service());
+    for kind in EventKind::ALL {
+        assert_eq!(
+            subject::event(&s.event(&service, kind)),
+            Some((kind, false))
+        );
+        assert_eq!(
+            subject::event(&s.event_many(&service, kind)),
+            Some((kind, true))
+        );
+        assert_eq!(
+            subject::event(&s.worker(samples::worker(), kind)),
+            Some((kind, false))
+        );
+        assert_eq!(
+            subject::event(&s.worker_many(samples::worker(), kind)),
+            Some((kind, true))
+        );
+    }
+    for subject in [
+        "",
+        "many",
+        ".many",
+        "gatebus.event.chat.tea",
+        "gatebus.event.chat.tea.many",
+    ] {
+        assert_eq!(subject::event(subject), None, "{subject}");
+    }
 }

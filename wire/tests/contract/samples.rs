@@ -5,10 +5,10 @@
 use ciborium::Value;
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseEvent, ClosedBy,
-    Command, ConnId, Dead, DeadReason, EventBatch, Fields, Filter, GatewayBeat, GatewayId, Group,
-    Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, Policy, ProcessId, Query,
-    Rank, Request, ServiceName, Session, SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat,
-    WorkerId, session::SessionMap,
+    Command, ConnId, Dead, DeadReason, EventBatch, EventMessage, Fields, Filter, GatewayBeat,
+    GatewayId, Group, Handshake, NameCount, Names, NodeState, Order, OrderKind, Payload, Policy,
+    ProcessId, Query, Rank, Request, ServiceName, Session, SessionChange, ShardBeat, TargetKind,
+    Uid, WorkerBeat, WorkerId, session::SessionMap,
 };
 
 /// A value and the name under which its bytes are frozen.
@@ -28,6 +28,10 @@ pub(crate) fn process() -> ProcessId {
 
 pub(crate) fn conn() -> ConnId {
     ConnId(0x00c0_ffee)
+}
+
+pub(crate) fn other_conn() -> ConnId {
+    ConnId(0x0bad_cafe)
 }
 
 pub(crate) fn client() -> ClientId {
@@ -228,6 +232,7 @@ fn ack(status: AckStatus) -> Ack {
 fn acks_of(acks: Vec<Ack>) -> AckMessage {
     AckMessage {
         worker: worker(),
+        many: false,
         acks,
     }
 }
@@ -248,6 +253,13 @@ pub(crate) fn acks() -> Vec<Sample<AckMessage>> {
     let one = |ack| acks_of(vec![ack]);
     vec![
         ("done", one(ack(AckStatus::Done))),
+        (
+            "done_many",
+            AckMessage {
+                many: true,
+                ..one(ack(AckStatus::Done))
+            },
+        ),
         (
             "done_echo",
             one(Ack {
@@ -749,6 +761,37 @@ pub(crate) fn worker_beats() -> Vec<Sample<WorkerBeat>> {
         ("ready", beat(NodeState::Ready)),
         ("draining", beat(NodeState::Draining)),
         ("leaving", beat(NodeState::Leaving)),
+    ]
+}
+
+pub(crate) fn event_messages() -> Vec<Sample<EventMessage>> {
+    let hello = |seq, conn, said: &str| EventBatch {
+        client: ClientId { conn, ..client() },
+        seq,
+        messages: vec![text(said)],
+        ..batch()
+    };
+    let hellos = |many: u64| EventMessage {
+        batches: (1..=many)
+            .map(|n| hello(n, ConnId(0xc0de_0000 + u32::try_from(n).expect("few")), ""))
+            .collect(),
+    };
+    vec![
+        ("one", hellos(1)),
+        (
+            "two",
+            EventMessage {
+                batches: vec![
+                    hello(3, conn(), "hello"),
+                    hello(8, other_conn(), "good morning"),
+                ],
+            },
+        ),
+        ("as_many_as_one_byte_says", hellos(23)),
+        (
+            "as_many_as_it_may_have",
+            hellos(wire::event::MAX_BATCHES as u64),
+        ),
     ]
 }
 

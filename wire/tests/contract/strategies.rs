@@ -4,9 +4,9 @@ use ciborium::Value;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use wire::{
     Ack, AckMessage, AckStatus, Answer, AnswerError, ClientId, ClientInfo, CloseCode, CloseEvent,
-    ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, Fields, Filter,
-    GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Order, OrderKind,
-    Payload, Policy, ProcessId, Query, Rank, Request, RequestKind, ServiceName, Session,
+    ClosedBy, Command, ConnId, Dead, DeadReason, EventBatch, EventKind, EventMessage, Fields,
+    Filter, GatewayBeat, GatewayId, Group, Handshake, NameCount, Names, NodeState, Order,
+    OrderKind, Payload, Policy, ProcessId, Query, Rank, Request, RequestKind, ServiceName, Session,
     SessionChange, ShardBeat, TargetKind, Uid, WorkerBeat, WorkerId, name::MAX_NAME,
     request::MAX_REASON, session::SessionMap,
 };
@@ -190,6 +190,10 @@ pub(crate) fn event() -> impl Strategy<Value = EventBatch> {
     )
 }
 
+pub(crate) fn event_message() -> impl Strategy<Value = EventMessage> {
+    vec(event(), 1..4).prop_map(|batches| EventMessage { batches })
+}
+
 fn code() -> impl Strategy<Value = u16> {
     any::<u16>().prop_map(|code| {
         if CloseCode::is_allowed(code) {
@@ -369,7 +373,11 @@ pub(crate) fn ack() -> impl Strategy<Value = AckMessage> {
             commands,
         },
     );
-    (worker(), vec(one, 0..4)).prop_map(|(worker, acks)| AckMessage { worker, acks })
+    (worker(), any::<bool>(), vec(one, 0..4)).prop_map(|(worker, many, acks)| AckMessage {
+        worker,
+        many,
+        acks,
+    })
 }
 
 pub(crate) fn answer() -> impl Strategy<Value = Answer> {

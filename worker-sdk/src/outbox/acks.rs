@@ -51,6 +51,7 @@ fn encode(worker: WorkerId, acks: &[Arc<Ack>]) -> Bytes {
     #[derive(Serialize)]
     struct Shared<'a> {
         worker: WorkerId,
+        many: bool,
         #[serde(serialize_with = "each")]
         acks: &'a [Arc<Ack>],
     }
@@ -61,7 +62,8 @@ fn encode(worker: WorkerId, acks: &[Arc<Ack>]) -> Bytes {
         }
         seq.end()
     }
-    wire::encode(&Shared { worker, acks }).into()
+    let many = true;
+    wire::encode(&Shared { worker, many, acks }).into()
 }
 
 #[cfg(test)]
@@ -108,6 +110,7 @@ pub(super) mod tests {
         let acks = [ack(1), ack(2)];
         let plain = AckMessage {
             worker,
+            many: true,
             acks: acks.iter().map(|a| Ack::clone(a)).collect(),
         };
         assert_eq!(encode(worker, &acks), wire::encode(&plain));

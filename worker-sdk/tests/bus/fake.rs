@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use gatebus_tests::{Nats, within};
 use tokio::{sync::Notify, task::JoinHandle};
 use wire::{
-    Ack, AckMessage, ClientId, ConnId, EventBatch, EventKind, GatewayBeat, GatewayId, NodeState,
-    Payload, Prefix, ProcessId, ServiceName, Session, Subjects, beat::ShardBeat,
+    Ack, AckMessage, ClientId, ConnId, EventBatch, EventKind, EventMessage, GatewayBeat, GatewayId,
+    NodeState, Payload, Prefix, ProcessId, ServiceName, Session, Subjects, beat::ShardBeat,
 };
 use worker_sdk::{Error, Events, Worker, WorkerBuilder};
 
@@ -41,12 +41,44 @@ impl Fake {
 
     /// One message of one client.
     pub(crate) async fn send(&self, conn: u32, seq: u64, attempt: u32, text: &str) {
-        let client = ClientId {
-            gateway: self.id,
-            conn: ConnId(conn),
+        let batch = self.batch(ConnId(conn), seq, attempt, text);
+        let service = ServiceName::new(SERVICE).expect("a name");
+        self.nats
+            .publish_with_reply(
+                self.subjects.event(&service, EventKind::Message),
+                self.subjects.ack(self.id, [batch.client.conn]),
+                wire::encode(&batch).into(),
+            )
+            .await
+            .expect("published");
+    }
+
+    /// The first message of each of several clients, all in one.
+    pub(crate) async fn send_many(&self, said: &[(u32, &str)]) {
+        let message = EventMessage {
+            batches: said
+                .iter()
+                .map(|(conn, text)| self.batch(ConnId(*conn), 1, 1, text))
+                .collect(),
         };
-        let batch = EventBatch {
-            client,
+        let service = ServiceName::new(SERVICE).expect("a name");
+        let conns = said.iter().map(|(conn, _)| ConnId(*conn));
+        self.nats
+            .publish_with_reply(
+                self.subjects.event_many(&service, EventKind::Message),
+                self.subjects.ack(self.id, conns),
+                wire::encode(&message).into(),
+            )
+            .await
+            .expect("published");
+    }
+
+    fn batch(&self, conn: ConnId, seq: u64, attempt: u32, text: &str) -> EventBatch {
+        EventBatch {
+            client: ClientId {
+                gateway: self.id,
+                conn,
+            },
             seq,
             attempt,
             ack_wait: u32::try_from(SOON.as_millis()).expect("short") * 3,
@@ -59,16 +91,7 @@ impl Fake {
             connect: false,
             handshake: None,
             close: None,
-        };
-        let service = ServiceName::new(SERVICE).expect("a name");
-        self.nats
-            .publish_with_reply(
-                self.subjects.event(&service, EventKind::Message),
-                self.subjects.ack(client),
-                wire::encode(&batch).into(),
-            )
-            .await
-            .expect("published");
+        }
     }
 
     /// The next ack.
@@ -76,6 +99,7 @@ impl Fake {
         while self.unread.is_empty() {
             let message = within("an ack", self.acks.next()).await.expect("a message");
             let message: AckMessage = wire::decode(&message.payload).expect("acks");
+            assert!(message.many, "it takes event messages, and says so");
             self.unread.extend(message.acks);
         }
         self.unread.pop_front().expect("one was read")

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use gatebus_tests::Nats;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use wire::AckStatus;
 use worker_sdk::{Client, Events, HandlerResult, Message};
 
@@ -90,6 +90,54 @@ async fn a_worker_that_has_its_hands_full_says_so_at_once() {
     worker.stop().await.expect("stopped");
 }
 
+/// Fails at what begins with `bad`, waits where it is told to, echoes the rest.
+struct Moody {
+    go_on: Arc<Notify>,
+}
+
+impl Events for Moody {
+    type Session = ();
+
+    async fn on_message(&self, client: &mut Client<()>, message: Message) -> HandlerResult {
+        match message.as_text().ok_or("text")? {
+            "bad" => panic!("as it should"),
+            "wait" => self.go_on.notified().await,
+            text => client.send(text)?,
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn batches_that_come_in_one_message_are_each_on_their_own() {
+    let server = Nats::start().await;
+    let mut gateway = Fake::start(&server).await;
+    let go_on = Arc::new(Notify::new());
+    let moody = Moody {
+        go_on: go_on.clone(),
+    };
+    let worker = Running::start(&server, moody).await;
+    gateway
+        .send_many(&[(1, "wait"), (2, "bad"), (3, "good")])
+        .await;
+    let (bad, good) = (gateway.ack().await, gateway.ack().await);
+    assert_eq!(
+        (bad.conn.0, bad.status, bad.failed),
+        (2, AckStatus::Done, 1)
+    );
+    assert_eq!((good.conn.0, good.status), (3, AckStatus::Done));
+    assert_eq!((good.failed, good.commands.len()), (0, 1));
+    go_on.notify_one();
+    let late = loop {
+        let ack = gateway.ack().await;
+        if ack.status == AckStatus::Done {
+            break ack;
+        }
+    };
+    assert_eq!((late.conn.0, late.failed), (1, 0));
+    worker.stop().await.expect("stopped");
+}
+
 #[tokio::test]
 async fn rubbish_on_the_subject_harms_nobody() {
     let server = Nats::start().await;
@@ -100,6 +148,7 @@ async fn rubbish_on_the_subject_harms_nobody() {
     for (kind, payload) in [
         ("message", "rubbish"),
         ("message", ""),
+        ("message.many", "rubbish"),
         ("no-kind", "rubbish"),
     ] {
         let subject = server.subject(&format!("event.test.{kind}"));

@@ -1,0 +1,219 @@
+//! Batches on their way out. Those that go the same way share a message.
+
+use wire::{DeadReason, EventBatchView, EventKind, EventMessageWriter, WorkerId};
+
+use super::{Shard, client::Client};
+use crate::{
+    dispatch::{Batch, Event, Messages, Millis},
+    topics::Slot,
+};
+
+/// A message of so many bytes gets no further batch, and room beyond that is not kept.
+const ENOUGH: usize = 64 * 1024;
+
+/// Which subject a batch goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Way {
+    listener: u16,
+    /// None: to any of the service.
+    worker: Option<WorkerId>,
+    kind: u8,
+}
+
+/// A message that is being filled.
+#[derive(Default)]
+pub(super) struct Filling {
+    /// Where it goes; that of the message before while it is empty.
+    way: Option<Way>,
+    /// How many batches it may have.
+    share: usize,
+    writer: EventMessageWriter,
+    /// Whose batches are in it, in order.
+    slots: Vec<Slot>,
+}
+
+impl Shard {
+    /// Publishes the batches that are ready, while the link takes them.
+    pub(super) fn publish_ready(&mut self) {
+        if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() {
+            return;
+        }
+        let clients = &self.clients;
+        self.ready.make_contiguous().sort_by_key(|slot| {
+            let client = clients[*slot as usize].as_ref();
+            client.and_then(|client| way_of(client).map(|(way, _)| way))
+        });
+        let now = self.now();
+        let mut filling = std::mem::take(&mut self.filling);
+        while self.link.has_room()
+            && let Some(slot) = self.ready.pop_front()
+        {
+            self.fill(&mut filling, slot, now);
+        }
+        self.publish(&mut filling);
+        filling.way = None;
+        self.filling = filling;
+    }
+
+    /// Puts a client's batch into a message, if it waits to be sent.
+    fn fill(&mut self, filling: &mut Filling, slot: Slot, now: Millis) {
+        let most = self.link.max_payload().unwrap_or_default();
+        let Some((way, batch)) = self.way(slot) else {
+            return;
+        };
+        // who knows whether it was its doing that it comes again
+        let alone = batch.attempt > 1;
+        if filling.way != Some(way) {
+            self.publish(filling);
+            filling.way = Some(way);
+            filling.share = self.share(way);
+        } else if alone || filling.slots.len() >= filling.share {
+            self.publish(filling);
+        }
+        loop {
+            let Some(client) = &self.clients[slot as usize] else {
+                return;
+            };
+            let batch = self.envelope(slot, client, client.dispatch.batch());
+            let room = match filling.writer.is_empty() {
+                true => most,
+                false => most.min(ENOUGH),
+            };
+            if filling.writer.push(&batch, room) {
+                break;
+            }
+            if !filling.writer.is_empty() {
+                self.publish(filling);
+                continue;
+            }
+            let Some(client) = &mut self.clients[slot as usize] else {
+                return;
+            };
+            if !client.dispatch.shrink() {
+                self.give_up(slot, DeadReason::TooLarge);
+                self.go_on(slot);
+                return;
+            }
+        }
+        if let Some(client) = &mut self.clients[slot as usize] {
+            // a batch that was made smaller may be of another kind
+            filling.way = way_of(client).map(|(way, _)| way);
+            filling.slots.push(slot);
+            let service = &self.services[usize::from(client.listener)];
+            client.dispatch.sent(now, service.load.in_flight.begin());
+        }
+        if alone {
+            self.publish(filling);
+        }
+    }
+
+    /// How many batches may share a message, one that goes this way having been taken.
+    fn share(&self, to: Way) -> usize {
+        let load = &self.services[usize::from(to.listener)].load;
+        if let Some(worker) = to.worker {
+            return load.share_of(worker);
+        }
+        let goes_there = |slot: &&Slot| self.way(**slot).is_some_and(|(way, _)| way == to);
+        let ready = 1 + self.ready.iter().take_while(goes_there).count();
+        load.share(ready)
+    }
+
+    /// Where a client's batch goes, if it waits to be sent.
+    fn way(&self, slot: Slot) -> Option<(Way, Batch<'_>)> {
+        way_of(self.clients[slot as usize].as_ref()?)
+    }
+
+    /// Publishes a message, if there is something in it.
+    fn publish(&mut self, filling: &mut Filling) {
+        let Some(way) = filling.way.filter(|_| !filling.writer.is_empty()) else {
+            return;
+        };
+        self.ack_subject.truncate(self.ack_prefix);
+        for slot in &filling.slots {
+            self.hub.conn(*slot).push_to(&mut self.ack_subject);
+        }
+        let kind = EventKind::ALL[usize::from(way.kind)];
+        let many = filling.slots.len() > 1;
+        let straight;
+        let subject = match way.worker {
+            None => {
+                let ways = &self.services[usize::from(way.listener)].subjects[kind as usize];
+                if many { &ways.many } else { &ways.one }
+            }
+            Some(worker) => {
+                straight = match many {
+                    true => self.subjects.worker_many(worker, kind),
+                    false => self.subjects.worker(worker, kind),
+                };
+                &straight
+            }
+        };
+        let payload = match many {
+            true => filling.writer.message(),
+            false => filling.writer.batch().unwrap_or_default(),
+        };
+        let reply = self.ack_subject.as_bytes();
+        let sent = self.link.publish(subject, Some(reply), payload).is_ok();
+        let metrics = self.metrics.service(way.listener);
+        for slot in filling.slots.drain(..).rev() {
+            let Some(client) = &mut self.clients[slot as usize] else {
+                continue;
+            };
+            if !sent {
+                client.dispatch.not_sent();
+                self.ready.push_front(slot);
+                continue;
+            }
+            metrics.batches.inc();
+            if client.dispatch.batch().attempt > 1 {
+                metrics.redelivered.inc();
+            }
+        }
+        filling.writer.clear(ENOUGH);
+    }
+
+    /// A client's batch as it travels.
+    pub(super) fn envelope<'a>(
+        &'a self,
+        slot: Slot,
+        client: &'a Client,
+        batch: Batch<'a>,
+    ) -> EventBatchView<'a, Messages<'a>> {
+        let (mut handshake, mut close) = (None, None);
+        match batch.last() {
+            Event::Connect | Event::Message(_) => {}
+            Event::Websocket(event) => handshake = Some(&**event),
+            Event::Close(event) => close = Some(&**event),
+        }
+        EventBatchView {
+            client: self.client_id(slot),
+            seq: batch.seq,
+            attempt: batch.attempt,
+            ack_wait: u32::try_from(self.limits.ack_wait.as_millis()).unwrap_or(u32::MAX),
+            remote: &client.remote,
+            local: &self.locals[usize::from(client.listener)],
+            uid: if client.open {
+                self.hub.uid_name(slot)
+            } else {
+                client.last_uid.as_deref()
+            },
+            session: &client.session,
+            version: client.version,
+            messages: batch.messages(),
+            connect: batch.has_connect(),
+            handshake,
+            close,
+        }
+    }
+}
+
+/// Where a client's batch goes, if it waits to be sent.
+fn way_of(client: &Client) -> Option<(Way, Batch<'_>)> {
+    let batch = client.dispatch.ready()?;
+    let way = Way {
+        listener: client.listener,
+        worker: client.dispatch.worker(),
+        kind: batch.kind as u8,
+    };
+    Some((way, batch))
+}
