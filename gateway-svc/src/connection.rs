@@ -181,22 +181,25 @@ impl Connection {
         self.mailbox.release();
     }
 
-    /// Writes the mailbox as far as the socket takes it. What is left is for the task.
+    /// Writes the mailbox as far as the socket takes it, by way of `room`. What is left is for the
+    /// task.
     ///
     /// Where nobody is there any more, what waits is dropped and nothing more is written. That is not
     /// the end: what the client said before it went is still to be read, and the reading finds the end.
-    pub(crate) fn flush(&mut self, now: Millis) {
-        if !self.blocked && self.write(now).is_err() {
+    pub(crate) fn flush(&mut self, room: &mut [u8], now: Millis) {
+        if !self.blocked && self.write(room, now).is_err() {
             self.mailbox = Mailbox::default();
             self.deaf = true;
             self.wake();
         }
     }
 
-    fn write(&mut self, now: Millis) -> io::Result<()> {
+    fn write(&mut self, room: &mut [u8], now: Millis) -> io::Result<()> {
         let stream = &mut self.stream;
         let all = stream.try_flush()?
-            && self.mailbox.write_to(|slices| stream.try_write(slices))?
+            && self
+                .mailbox
+                .write_to(room, |bytes| stream.try_write(bytes))?
             && stream.is_flushed();
         self.blocked = !all;
         if let Phase::Closing { since, shut, .. } = &mut self.phase {
@@ -216,15 +219,15 @@ impl Connection {
     /// Writes what is left, after which neither says anything more. True: that is done, and the
     /// socket may be closed as it is. False: some of it waits, or TLS has a goodbye of its own to
     /// exchange.
-    pub(crate) fn part(&mut self, now: Millis) -> bool {
-        self.flush(now);
+    pub(crate) fn part(&mut self, room: &mut [u8], now: Millis) -> bool {
+        self.flush(room, now);
         self.deaf || (!self.blocked && self.stream.is_plain())
     }
 
     /// The client says nothing any more, and hears no more after this: what waits is tried once, and
     /// then we end it too.
-    pub(crate) fn bow(&mut self, now: Millis) {
-        self.flush(now);
+    pub(crate) fn bow(&mut self, room: &mut [u8], now: Millis) {
+        self.flush(room, now);
         if !self.deaf && !self.blocked {
             let _ = self.stream.try_shut_down();
         }
@@ -246,7 +249,7 @@ impl Connection {
         }
         while self.blocked && self.stream.poll_write_ready(cx).is_ready() {
             self.blocked = false;
-            self.flush(now);
+            self.flush(reading.scratch, now);
         }
         if !self.paused
             && self.intake.has_rest()
@@ -269,7 +272,7 @@ impl Connection {
                     }
                     if self.has_mail() {
                         // our answers should go out before more are made, and others have a turn
-                        self.flush(now);
+                        self.flush(reading.scratch, now);
                         let _ = pin!(tokio::task::yield_now()).poll(cx);
                         return Poll::Pending;
                     }

@@ -1,16 +1,14 @@
 //! A connection's mailbox: what waits to be written to its socket, bounded in bytes.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IoSlice},
-};
+use std::{collections::VecDeque, io};
 
 use bytes::Bytes;
 
 /// What a frame takes beside its bytes: many small ones are no less of a burden.
 const FRAME: usize = size_of::<Bytes>();
-/// How many frames share one write.
-const MOST_SLICES: usize = 64;
+/// So many bytes of several frames are joined for one write. To copy so little costs less than to
+/// hand the kernel each frame by itself.
+const MOST_JOINED: usize = 16 * 1024;
 
 /// Frames in order; the head may be written in part.
 #[derive(Debug, Default)]
@@ -83,30 +81,17 @@ impl Mailbox {
         }
     }
 
-    /// Writes what waits. `Ok(true)`: all of it; `Ok(false)`: the socket would block.
+    /// Writes what waits, by way of `room` where frames are joined. `Ok(true)`: all of it;
+    /// `Ok(false)`: the socket would block.
     pub(crate) fn write_to(
         &mut self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        room: &mut [u8],
+        mut write: impl FnMut(&[u8]) -> io::Result<usize>,
     ) -> io::Result<bool> {
-        while let Some(head) = self.frames.front() {
-            let wanted;
-            let done = if self.frames.len() == 1 {
-                wanted = head.len() - self.written;
-                write(&[IoSlice::new(&head[self.written..])])
-            } else {
-                let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-                let mut sum = 0;
-                let mut n = 0;
-                for (slot, frame) in slices.iter_mut().zip(&self.frames) {
-                    let from = if n == 0 { self.written } else { 0 };
-                    *slot = IoSlice::new(&frame[from..]);
-                    sum += frame.len() - from;
-                    n += 1;
-                }
-                wanted = sum;
-                write(&slices[..n])
-            };
-            match done {
+        let most = room.len().min(MOST_JOINED);
+        while let Some(bytes) = self.head(&mut room[..most]) {
+            let wanted = bytes.len();
+            match write(bytes) {
                 Ok(n) => {
                     self.advance(n);
                     if n < wanted {
@@ -119,6 +104,26 @@ impl Mailbox {
             }
         }
         Ok(true)
+    }
+
+    /// What is to be written next: the head, and whole frames behind it as far as there is room.
+    fn head<'a>(&'a self, room: &'a mut [u8]) -> Option<&'a [u8]> {
+        let mut frames = self.frames.iter().peekable();
+        let head = &frames.next()?[self.written..];
+        let fits = |len: usize, frame: &Bytes| len + frame.len() <= room.len();
+        if !frames.peek().is_some_and(|next| fits(head.len(), next)) {
+            return Some(head);
+        }
+        let mut len = head.len();
+        room[..len].copy_from_slice(head);
+        for frame in frames {
+            let Some(place) = room.get_mut(len..len + frame.len()) else {
+                break;
+            };
+            place.copy_from_slice(frame);
+            len += frame.len();
+        }
+        Some(&room[..len])
     }
 
     fn advance(&mut self, mut n: usize) {
@@ -168,32 +173,42 @@ mod tests {
             mailbox.force(Bytes::from_static(text.as_bytes()));
         }
         let mut out = vec![];
-        let mut room = 4;
-        let mut write = |slices: &[IoSlice<'_>]| {
-            if room == 0 {
+        let (mut left, mut room) = (4, [0; 100]);
+        let mut write = |bytes: &[u8]| {
+            if left == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let mut n = 0;
-            for slice in slices {
-                let take = slice.len().min(room - n);
-                out.extend_from_slice(&slice[..take]);
-                n += take;
-            }
-            room = 0;
+            let n = bytes.len().min(left);
+            out.extend_from_slice(&bytes[..n]);
+            left = 0;
             Ok(n)
         };
-        assert!(!mailbox.write_to(&mut write).unwrap());
+        assert!(!mailbox.write_to(&mut room, &mut write).unwrap());
         assert_eq!((mailbox.bytes, mailbox.written), (7 + 2 * FRAME, 1));
         let mut rest = vec![];
         let all = mailbox
-            .write_to(|slices| {
-                let n = slices.iter().map(|s| s.len()).sum();
-                slices.iter().for_each(|s| rest.extend_from_slice(s));
-                Ok(n)
+            .write_to(&mut room, |bytes| {
+                rest.extend_from_slice(bytes);
+                Ok(bytes.len())
             })
             .unwrap();
         assert!(all && mailbox.is_empty() && mailbox.bytes == 0);
         assert_eq!([out, rest].concat(), b"onetwothree");
+    }
+
+    #[test]
+    fn frames_are_joined_as_far_as_there_is_room() {
+        let mut mailbox = Mailbox::default();
+        for n in [3, 4, 5, 20, 1, 0, 2] {
+            mailbox.force(frame(n));
+        }
+        let mut writes = vec![];
+        let all = mailbox.write_to(&mut [0; 8], |bytes| {
+            writes.push(bytes.len());
+            Ok(bytes.len())
+        });
+        assert!(all.unwrap() && mailbox.is_empty() && mailbox.bytes == 0);
+        assert_eq!(writes, [7, 5, 20, 3]);
     }
 
     #[test]

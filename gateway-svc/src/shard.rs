@@ -119,6 +119,7 @@ pub(crate) struct Shard {
     ready: VecDeque<Slot>,
     /// Clients whose mailbox has to be written, in order.
     dirty: VecDeque<Slot>,
+    /// What is read at once, and frames that are joined for a write.
     scratch: Box<[u8]>,
     gathering: Gathering,
     driver: Option<Waker>,
@@ -305,7 +306,7 @@ impl Shard {
                 && let Some(connection) = &mut client.connection
             {
                 connection.dirty = false;
-                connection.flush(now);
+                connection.flush(&mut self.scratch, now);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! is bounded, and asked for with [`Stream::is_flushed`].
 
 use std::{
-    io::{self, IoSlice},
+    io,
     net::Shutdown,
     pin::Pin,
     sync::Arc,
@@ -127,17 +127,14 @@ impl Stream {
     }
 
     /// Writes as much as goes; says how much that is. Of what TLS takes, some may wait in it.
-    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.tls.is_none() {
-            return match slices {
-                [one] => self.socket.try_write(one),
-                many => self.socket.try_write_vectored(many),
-            };
+            return self.socket.try_write(bytes);
         }
         let mut taken = 0;
         while self.try_flush()? {
             let Some(tls) = &mut self.tls else { break };
-            match tls.encrypt(slices, taken)? {
+            match tls.encrypt(&bytes[taken..])? {
                 0 => return Ok(taken),
                 more => taken += more,
             }
@@ -214,7 +211,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         loop {
-            match stream.try_write(&[IoSlice::new(buf)]) {
+            match stream.try_write(buf) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     ready!(stream.poll_write_ready(cx))?;
                 }

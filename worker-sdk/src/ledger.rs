@@ -60,7 +60,11 @@ enum Entry {
         /// The tick in which it began.
         since: u64,
     },
-    Finished(Arc<Ack>),
+    Finished {
+        ack: Arc<Ack>,
+        /// So that the ack is not looked at again when it is forgotten.
+        weight: usize,
+    },
 }
 
 /// What to do with a batch that arrived.
@@ -103,19 +107,19 @@ impl Ledger {
             // One client's events never run at the same time. The gateway got tired of the older
             // batch; this one must wait for it, here or elsewhere.
             Entry::Running { .. } => Verdict::Wait(plain(batch, AckStatus::Busy)),
-            Entry::Finished(ack) if ack.seq == batch.seq => {
+            Entry::Finished { ack, .. } if ack.seq == batch.seq => {
                 let mut again = Ack::clone(ack);
                 again.attempt = batch.attempt;
                 Verdict::Again(Arc::new(again))
             }
             // A delivery that took a detour: its gateway has long gone on, and ignores this. To handle
             // it now would be out of order.
-            Entry::Finished(ack) if ack.seq > batch.seq => {
+            Entry::Finished { ack, .. } if ack.seq > batch.seq => {
                 Verdict::Wait(plain(batch, AckStatus::Busy))
             }
-            Entry::Finished(_) if !room => Verdict::Wait(plain(batch, AckStatus::Busy)),
-            Entry::Finished(ack) => {
-                book.bytes -= outbox::weight(ack);
+            Entry::Finished { .. } if !room => Verdict::Wait(plain(batch, AckStatus::Busy)),
+            Entry::Finished { weight, .. } => {
+                book.bytes -= *weight;
                 place.insert(running);
                 Verdict::Run
             }
@@ -134,8 +138,12 @@ impl Ledger {
         }
         let ack = Arc::new(ack);
         if ack.status == AckStatus::Done {
-            *entry = Entry::Finished(ack.clone());
-            book.remember(client, &ack);
+            let weight = outbox::weight(&ack);
+            *entry = Entry::Finished {
+                ack: ack.clone(),
+                weight,
+            };
+            book.remember(client, ack.seq, weight);
         } else {
             // What is to come again must be handled again.
             book.entries.remove(&client);
@@ -180,18 +188,18 @@ impl Ledger {
 }
 
 impl Book {
-    fn remember(&mut self, client: ClientId, ack: &Ack) {
-        self.bytes += outbox::weight(ack);
-        self.finished.push_back((client, ack.seq));
+    fn remember(&mut self, client: ClientId, seq: u64, weight: usize) {
+        self.bytes += weight;
+        self.finished.push_back((client, seq));
         while self.finished.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES {
             let Some((client, seq)) = self.finished.pop_front() else {
                 break;
             };
             if let Place::Occupied(place) = self.entries.entry(client)
-                && let Entry::Finished(ack) = place.get()
+                && let Entry::Finished { ack, weight } = place.get()
                 && ack.seq == seq
             {
-                self.bytes -= outbox::weight(ack);
+                self.bytes -= *weight;
                 place.remove();
             }
         }

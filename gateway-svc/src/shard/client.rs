@@ -288,7 +288,7 @@ impl Shard {
         let (limit, bytes) = (self.limits.mailbox, frame.len() as u64);
         // a mailbox is full only if the client does not read: it may just not have had its turn
         if !connection.has_room(frame.len(), limit) {
-            connection.flush(since(self.start));
+            connection.flush(&mut self.scratch, since(self.start));
         }
         let fits = match self.limits.slow_client {
             SlowClient::DropOldest => {
@@ -381,7 +381,7 @@ impl Shard {
             return;
         };
         if let Some(connection) = &mut client.connection {
-            connection.bow(now);
+            connection.bow(&mut self.scratch, now);
         }
         if self.protocols.codec(client.codec).has_goodbye() {
             return self.lost(slot);
@@ -426,7 +426,7 @@ impl Shard {
         let Some(connection) = &mut client.connection else {
             return;
         };
-        if connection.part(now) {
+        if connection.part(&mut self.scratch, now) {
             client.connection = None;
             self.reap(slot);
         } else {

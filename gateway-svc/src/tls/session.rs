@@ -4,11 +4,7 @@
 //! where the socket's bytes were read, into where they are to be decoded. What is kept is the
 //! beginning of a record whose rest is still to come, and the record that the socket did not take.
 
-use std::{
-    io::{self, IoSlice},
-    mem,
-    sync::Arc,
-};
+use std::{io, mem, sync::Arc};
 
 use bytes::{Buf, BytesMut};
 use rustls::{
@@ -118,17 +114,9 @@ impl Session {
         most
     }
 
-    /// Encrypts what stands in the slices from there on, as far as one record holds it; says how many
-    /// bytes that were.
-    pub(crate) fn encrypt(&mut self, slices: &[IoSlice<'_>], from: usize) -> io::Result<usize> {
-        let gathered;
-        let bytes: &[u8] = match slices {
-            [one] => &one[from..one.len().min(from + RECORD)],
-            many => {
-                gathered = gather(many, from);
-                &gathered
-            }
-        };
+    /// Encrypts as much as one record holds; says how many bytes that were.
+    pub(crate) fn encrypt(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(RECORD)];
         if bytes.is_empty() {
             return Ok(0);
         }
@@ -267,19 +255,6 @@ fn append(
             }
         }
     }
-}
-
-/// What stands in the slices from there on, in one piece, as far as one record holds it.
-fn gather(slices: &[IoSlice<'_>], mut from: usize) -> Vec<u8> {
-    let whole: usize = slices.iter().map(|slice| slice.len()).sum();
-    let mut gathered = Vec::with_capacity((whole - from).min(RECORD));
-    for slice in slices {
-        let skipped = from.min(slice.len());
-        from -= skipped;
-        let rest = &slice[skipped..];
-        gathered.extend_from_slice(&rest[..rest.len().min(RECORD - gathered.len())]);
-    }
-    gathered
 }
 
 #[cfg(test)]
