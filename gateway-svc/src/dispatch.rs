@@ -13,6 +13,7 @@
 //!                   │              │ 503: same attempt, when a worker shows
 //!                   │◄── Parked ◄──┤
 //!                   │              │ 503 of the worker that it sticks to: same attempt, to any
+//!                   │              │ 503 of a message that it shared: same attempt, alone
 //!                   └──────────────┘
 //! ```
 
@@ -82,6 +83,8 @@ pub(crate) struct Dispatch {
     batch: u32,
     /// Busy answers to this batch so far.
     busy: u32,
+    /// Nobody takes this batch together with others.
+    alone: bool,
     state: State,
     /// Since when nobody was there to take it.
     refused: Option<Millis>,
@@ -99,6 +102,7 @@ impl Default for Dispatch {
             tries: 0,
             batch: 0,
             busy: 0,
+            alone: false,
             state: State::Idle,
             refused: None,
             worker: None,
@@ -157,6 +161,7 @@ impl Dispatch {
         self.attempt = 1;
         self.tries = 1;
         self.busy = 0;
+        self.alone = false;
         self.refused = None;
         self.state = State::Ready;
         true
@@ -174,6 +179,8 @@ impl Dispatch {
             kind: last.expect("a batch is in flight").kind(),
             seq: self.seq,
             attempt: self.attempt,
+            // who knows whether it was its doing that it comes again
+            alone: self.alone || self.attempt > 1,
             queue: &self.queue,
             len: self.batch as usize,
         }
@@ -204,9 +211,16 @@ impl Dispatch {
         };
     }
 
-    /// It reached nobody, and may go out again as it is.
+    /// The link did not take it.
     pub(crate) fn not_sent(&mut self) {
         debug_assert!(self.is_sent());
+        self.state = State::Ready;
+    }
+
+    /// NATS said that nobody takes it together with others.
+    pub(crate) fn refused_together(&mut self) {
+        debug_assert!(self.is_sent());
+        self.alone = true;
         self.state = State::Ready;
     }
 

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use ::wire::subject::event;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
@@ -168,6 +169,11 @@ impl Link {
         }
     }
 
+    /// Whether the server takes event messages, as far as is known.
+    pub(crate) fn takes_many(&self) -> bool {
+        matches!(&self.phase, Phase::Up(up) if !up.refuses_many)
+    }
+
     /// Asks for a round trip; [`Self::is_flushed`] tells when it is over.
     pub(crate) fn flush(&mut self) {
         if let Phase::Up(up) = &mut self.phase {
@@ -230,6 +236,7 @@ impl Link {
                         moving: None,
                         twins: Twins::default(),
                         complaint: None,
+                        refuses_many: false,
                     }));
                     return Poll::Ready(LinkEvent::Up);
                 }
@@ -302,6 +309,17 @@ impl Link {
             }
             Some(_) => return Some(says),
             None => {}
+        }
+        let publication = says.strip_prefix("Permissions Violation for Publish to ");
+        let subject = publication.map(|subject| subject.trim_matches('"'));
+        if let Some((_, true)) = subject.and_then(event)
+            && !std::mem::replace(&mut up.refuses_many, true)
+        {
+            error!(
+                says,
+                "the NATS server refuses messages of several batches, so each batch travels alone; \
+                 let the gateway's user publish to <prefix>.event.*.> and <prefix>.worker.*.>"
+            );
         }
         self.untold += 1;
         if self

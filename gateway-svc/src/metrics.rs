@@ -59,6 +59,7 @@ families! {
     paused: Counters, "reads_paused", None::<Unit>, "Times that a socket was not read because its events waited";
     events: Counters, "events", None::<Unit>, "Events of clients, by kind";
     batches: Counters, "batches_published", None::<Unit>, "Deliveries of batches of events";
+    messages: Counters, "event_messages_published", None::<Unit>, "NATS messages that batches went out in; fewer than batches where several share one";
     redelivered: Counters, "batches_redelivered", None::<Unit>, "Deliveries with an attempt above 1";
     acks: Counters, "acks", None::<Unit>, "Acks of workers, by status";
     late: Counters, "acks_late", None::<Unit>, "Acks that were ignored because their delivery was not in flight";
@@ -106,6 +107,7 @@ pub(crate) struct ServiceMetrics {
     pub(crate) connections: GaugeU64,
     pub(crate) opened: Counter,
     pub(crate) batches: Counter,
+    pub(crate) messages: Counter,
     pub(crate) redelivered: Counter,
     pub(crate) failed: Counter,
     pub(crate) no_worker: Counter,
@@ -229,6 +231,7 @@ impl Metrics {
             connections: f.connections.get_or_create_owned(&plain()),
             opened: counter(&f.opened),
             batches: counter(&f.batches),
+            messages: counter(&f.messages),
             redelivered: counter(&f.redelivered),
             failed: counter(&f.failed),
             no_worker: counter(&f.no_worker),

@@ -9,7 +9,7 @@ use crate::{
 pub const RAW_HEADER: &str = "Gatebus-Raw";
 
 /// How the subjects of event messages end.
-const MANY: &str = ".many";
+pub const MANY: &str = ".many";
 
 /// The subjects under one prefix.
 ///

@@ -76,8 +76,13 @@ impl Health {
     }
 
     fn is_refused(&self, link: &Link) -> bool {
-        link.weather
-            .is_refused(&link.subjects.events_many(&self.service))
+        let subjects = [
+            link.subjects.events_many(&self.service),
+            link.subjects.worker_events_many(link.id),
+        ];
+        subjects
+            .iter()
+            .any(|subject| link.weather.is_refused(subject))
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -19,6 +19,9 @@ use wire::{EventBatch, EventKind, EventMessage, ServiceName, subject};
 
 use crate::{Error, ErrorKind, Events, desk::Desk};
 
+/// So many batches are begun before whatever else the thread has to do has its turn.
+const MOST_AT_ONCE: usize = 128;
+
 /// A member of the service's queue group, which can be reached by itself too.
 pub(crate) struct Intake<E: Events> {
     /// What NATS gave to this one of the group, and what is for this worker and no other. Of one
@@ -62,16 +65,25 @@ impl<E: Events> Intake<E> {
                 biased;
                 () = &mut stop => return Ok(()),
                 message = self.inbox.next() => match message {
-                    Some(message) => self.take(&message),
+                    Some(message) => {
+                        self.take(&message);
+                    }
                     None => {
                         let says = "the connection to NATS is closed";
                         return Err(Error::new(ErrorKind::Closed, says));
                     }
                 },
             }
-            // One look at `stop` for all that is there already.
-            while let Some(Some(message)) = self.inbox.next().now_or_never() {
-                self.take(&message);
+            // One look at `stop` for all that is there already; but acks, beats and whatever else
+            // the thread has to do must have their turn.
+            let mut begun = 0;
+            while begun < MOST_AT_ONCE
+                && let Some(Some(message)) = self.inbox.next().now_or_never()
+            {
+                begun += self.take(&message);
+            }
+            if begun >= MOST_AT_ONCE {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -101,15 +113,18 @@ impl<E: Events> Intake<E> {
                     }
                     return done;
                 }
-                Some(message) = self.inbox.next() => self.take(&message),
+                Some(message) = self.inbox.next() => {
+                    self.take(&message);
+                }
             }
         }
     }
 
-    fn take(&self, message: &async_nats::Message) {
+    /// Begins with what a message brings; says how many batches that are.
+    fn take(&self, message: &async_nats::Message) -> usize {
         let Some((kind, many)) = subject::event(&message.subject) else {
             tracing::debug!(subject = %message.subject, "events of an unknown kind");
-            return;
+            return 0;
         };
         let batches = if many {
             wire::decode(&message.payload).map(|message: EventMessage| message.batches)
@@ -117,12 +132,17 @@ impl<E: Events> Intake<E> {
             wire::decode(&message.payload).map(|batch| vec![batch])
         };
         match batches {
-            Ok(batches) => batches
-                .into_iter()
-                .for_each(|batch| self.begin(kind, batch)),
+            Ok(batches) => {
+                let many = batches.len();
+                batches
+                    .into_iter()
+                    .for_each(|batch| self.begin(kind, batch));
+                many
+            }
             Err(error) => {
                 self.desk.tally.malformed();
                 malformed(&error);
+                0
             }
         }
     }

@@ -108,10 +108,10 @@ mod tests {
     fn a_refused_subscription_is_known_until_the_next_connection() {
         let weather = Weather::default();
         let says =
-            "Permissions Violation for Subscription to \"p.event.chat.*\" using queue \"chat\"";
+            "Permissions Violation for Subscription to \"p.event.chat.>\" using queue \"chat\"";
         weather.observe(&Event::ServerError(ServerError::Other(says.into())));
-        assert!(weather.is_refused("p.event.chat.*") && !weather.is_refused("p.who"));
+        assert!(weather.is_refused("p.event.chat.>") && !weather.is_refused("p.who"));
         weather.observe(&Event::Connected);
-        assert!(!weather.is_refused("p.event.chat.*"));
+        assert!(!weather.is_refused("p.event.chat.>"));
     }
 }

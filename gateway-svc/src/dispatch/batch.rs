@@ -13,6 +13,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) kind: EventKind,
     pub(crate) seq: u64,
     pub(crate) attempt: u32,
+    /// It shares no message with others.
+    pub(crate) alone: bool,
     pub(super) queue: &'a VecDeque<Event>,
     pub(super) len: usize,
 }

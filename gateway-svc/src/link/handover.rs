@@ -205,6 +205,7 @@ impl Up {
         self.conn = handover.next;
         self.since = Instant::now();
         self.complaint = None;
+        self.refuses_many = false;
         info!(server = %self.conn.server, "connected to NATS");
         handover.lame
     }

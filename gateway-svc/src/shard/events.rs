@@ -31,17 +31,17 @@ const STICKY_BUSY: u32 = 8;
 /// A service as one listener's clients see it.
 pub(super) struct Service {
     name: ServiceName,
-    routing: Routing,
+    pub(super) routing: Routing,
     /// By kind.
-    pub(super) subjects: [Ways; 4],
+    pub(super) subjects: [EventSubjects; 4],
     pub(super) load: Load,
     /// Clients whose batch nobody was there to take.
     parked: Vec<Slot>,
     absence: Option<Absence>,
 }
 
-/// Where events of a kind go.
-pub(super) struct Ways {
+/// Where events of a kind go: a batch by itself, and several.
+pub(super) struct EventSubjects {
     pub(super) one: String,
     pub(super) many: String,
 }
@@ -56,7 +56,7 @@ struct Absence {
 
 impl Service {
     pub(super) fn new(name: ServiceName, routing: Routing, subjects: &Subjects) -> Self {
-        let subjects = EventKind::ALL.map(|kind| Ways {
+        let subjects = EventKind::ALL.map(|kind| EventSubjects {
             one: subjects.event(&name, kind),
             many: subjects.event_many(&name, kind),
         });
@@ -186,7 +186,7 @@ impl Shard {
             return;
         }
         if many {
-            client.dispatch.not_sent();
+            client.dispatch.refused_together();
             self.services[usize::from(client.listener)]
                 .load
                 .only_plain();

@@ -10,12 +10,15 @@ use crate::dispatch::{InFlight, Millis};
 
 /// What is in flight is at least so many messages for each worker: so NATS's dice come out even.
 const MESSAGES_A_WORKER: usize = 8;
-/// Who acknowledged nothing for so long is no worker any more.
-const FORGOTTEN_MS: Millis = 30_000;
+/// Who acknowledged nothing for so long is no worker any more. To count one that is gone only makes
+/// messages smaller; not to count one that is there leaves it without its share.
+const FORGOTTEN_MS: Millis = 300_000;
+/// The same of a worker that takes one batch in a message: while it counts, nothing is shared.
+const PLAIN_FORGOTTEN_MS: Millis = 30_000;
 /// With so many workers nobody needs to be counted any more.
 const MANY: usize = 1024;
 
-/// One service's workers, as a shard sees them.
+/// The workers of one listener's service, as a shard sees them.
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) in_flight: InFlight,
@@ -48,7 +51,14 @@ impl Load {
 
     /// Forgets who was not heard of for long.
     pub(super) fn forget(&mut self, now: Millis) {
-        self.keep(|heard| now < heard.at + FORGOTTEN_MS);
+        self.keep(|heard| {
+            let most = if heard.many {
+                FORGOTTEN_MS
+            } else {
+                PLAIN_FORGOTTEN_MS
+            };
+            now < heard.at + most
+        });
     }
 
     /// NATS knows nobody who takes several batches in a message.
@@ -125,8 +135,7 @@ mod tests {
         assert_eq!(load.share_of(worker(1)), MAX_BATCHES);
         assert_eq!(load.share_of(worker(2)), 1);
         assert_eq!(load.share_of(worker(3)), 1, "who knows");
-        load.heard_of(worker(1), true, FORGOTTEN_MS);
-        load.forget(FORGOTTEN_MS);
+        load.forget(PLAIN_FORGOTTEN_MS);
         assert_eq!(load.share(160), 20);
         load.only_plain();
         assert_eq!(load.share(160), 1);

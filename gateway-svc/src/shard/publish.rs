@@ -1,15 +1,21 @@
 //! Batches on their way out. Those that go the same way share a message.
 
+use std::collections::VecDeque;
+
 use wire::{DeadReason, EventBatchView, EventKind, EventMessageWriter, WorkerId};
 
 use super::{Shard, client::Client};
 use crate::{
     dispatch::{Batch, Event, Messages, Millis},
+    listen::Routing,
     topics::Slot,
 };
 
-/// A message of so many bytes gets no further batch, and room beyond that is not kept.
+/// Batches that share a message have so many bytes together at the most, and room beyond that is not
+/// kept.
 const ENOUGH: usize = 64 * 1024;
+/// So many that are ready are sorted by where they go.
+const MOST_SORTED: usize = 1024;
 
 /// Which subject a batch goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +23,7 @@ struct Way {
     listener: u16,
     /// None: to any of the service.
     worker: Option<WorkerId>,
-    kind: u8,
+    kind: EventKind,
 }
 
 /// A message that is being filled.
@@ -30,28 +36,35 @@ pub(super) struct Filling {
     writer: EventMessageWriter,
     /// Whose batches are in it, in order.
     slots: Vec<Slot>,
+    /// Whose batches come next: those that go the same way one behind the other.
+    queue: VecDeque<Slot>,
 }
 
 impl Shard {
-    /// Publishes the batches that are ready, while the link takes them.
+    /// Publishes the batches that are ready, while the link takes them. Those that came first go
+    /// first, but for the order within [`MOST_SORTED`].
     pub(super) fn publish_ready(&mut self) {
-        if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() {
-            return;
-        }
-        let clients = &self.clients;
-        self.ready.make_contiguous().sort_by_key(|slot| {
-            let client = clients[*slot as usize].as_ref();
-            client.and_then(|client| way_of(client).map(|(way, _)| way))
-        });
         let now = self.now();
         let mut filling = std::mem::take(&mut self.filling);
-        while self.link.has_room()
-            && let Some(slot) = self.ready.pop_front()
-        {
-            self.fill(&mut filling, slot, now);
+        while !self.ready.is_empty() && self.link.is_ready() && self.link.has_room() {
+            let some = self.ready.len().min(MOST_SORTED);
+            filling.queue.extend(self.ready.drain(..some));
+            let clients = &self.clients;
+            filling.queue.make_contiguous().sort_by_key(|slot| {
+                let client = clients[*slot as usize].as_ref();
+                client.and_then(|client| way_of(client).map(|(way, _)| way))
+            });
+            while self.link.has_room()
+                && let Some(slot) = filling.queue.pop_front()
+            {
+                self.fill(&mut filling, slot, now);
+            }
+            self.publish(&mut filling);
+            filling.way = None;
+            while let Some(slot) = filling.queue.pop_back() {
+                self.ready.push_front(slot);
+            }
         }
-        self.publish(&mut filling);
-        filling.way = None;
         self.filling = filling;
     }
 
@@ -61,12 +74,11 @@ impl Shard {
         let Some((way, batch)) = self.way(slot) else {
             return;
         };
-        // who knows whether it was its doing that it comes again
-        let alone = batch.attempt > 1;
+        let alone = batch.alone;
         if filling.way != Some(way) {
             self.publish(filling);
             filling.way = Some(way);
-            filling.share = self.share(way);
+            filling.share = self.share(way, &filling.queue);
         } else if alone || filling.slots.len() >= filling.share {
             self.publish(filling);
         }
@@ -107,15 +119,22 @@ impl Shard {
         }
     }
 
-    /// How many batches may share a message, one that goes this way having been taken.
-    fn share(&self, to: Way) -> usize {
-        let load = &self.services[usize::from(to.listener)].load;
-        if let Some(worker) = to.worker {
-            return load.share_of(worker);
+    /// How many batches may share a message, one that goes this way having been taken from these.
+    fn share(&self, to: Way, queue: &VecDeque<Slot>) -> usize {
+        if !self.link.takes_many() {
+            return 1;
         }
-        let goes_there = |slot: &&Slot| self.way(**slot).is_some_and(|(way, _)| way == to);
-        let ready = 1 + self.ready.iter().take_while(goes_there).count();
-        load.share(ready)
+        let service = &self.services[usize::from(to.listener)];
+        match (to.worker, service.routing) {
+            (Some(worker), _) => service.load.share_of(worker),
+            // whoever takes these keeps their clients, so each is dealt out by itself
+            (None, Routing::Sticky) => 1,
+            (None, Routing::Queue) => {
+                let same = |slot: &&Slot| self.way(**slot).is_some_and(|(way, _)| way == to);
+                let ready = 1 + queue.iter().take_while(same).count();
+                service.load.share(ready)
+            }
+        }
     }
 
     /// Where a client's batch goes, if it waits to be sent.
@@ -132,13 +151,13 @@ impl Shard {
         for slot in &filling.slots {
             self.hub.conn(*slot).push_to(&mut self.ack_subject);
         }
-        let kind = EventKind::ALL[usize::from(way.kind)];
+        let Way { worker, kind, .. } = way;
         let many = filling.slots.len() > 1;
         let straight;
-        let subject = match way.worker {
+        let subject = match worker {
             None => {
-                let ways = &self.services[usize::from(way.listener)].subjects[kind as usize];
-                if many { &ways.many } else { &ways.one }
+                let subjects = &self.services[usize::from(way.listener)].subjects[kind as usize];
+                if many { &subjects.many } else { &subjects.one }
             }
             Some(worker) => {
                 straight = match many {
@@ -155,6 +174,9 @@ impl Shard {
         let reply = self.ack_subject.as_bytes();
         let sent = self.link.publish(subject, Some(reply), payload).is_ok();
         let metrics = self.metrics.service(way.listener);
+        if sent {
+            metrics.messages.inc();
+        }
         for slot in filling.slots.drain(..).rev() {
             let Some(client) = &mut self.clients[slot as usize] else {
                 continue;
@@ -213,7 +235,7 @@ fn way_of(client: &Client) -> Option<(Way, Batch<'_>)> {
     let way = Way {
         listener: client.listener,
         worker: client.dispatch.worker(),
-        kind: batch.kind as u8,
+        kind: batch.kind,
     };
     Some((way, batch))
 }

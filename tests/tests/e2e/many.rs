@@ -40,7 +40,10 @@ struct Delivery {
 
 impl Hand {
     async fn start(nats: &Nats, many: bool) -> Self {
-        let client = nats.client().await;
+        Self::start_as(nats, nats.client().await, many).await
+    }
+
+    async fn start_as(nats: &Nats, client: async_nats::Client, many: bool) -> Self {
         let id = WorkerId::from_bytes(rand::random());
         let subjects = Subjects::new(nats.prefix().parse().expect("a prefix"));
         let service = ServiceName::new("test").expect("a name");
@@ -186,6 +189,52 @@ async fn what_is_ready_at_once_shares_messages() {
         assert_eq!(seqs.len(), CLIENTS, "each client's batch, and each once");
         assert!(seqs.values().all(|seq| *seq == (3, 1)));
     }
+}
+
+/// Proves that the permissions that operators are given as an example are enough for that.
+#[tokio::test]
+async fn the_roles_of_the_example_let_batches_share_messages() {
+    let nats = Nats::start_roles().await;
+    let url = nats.url_of("gateway");
+    let gateway = gateway(&nats, "queue").env("NATS_URL", url).start().await;
+    let bus = nats.client_of("worker").await;
+    let mut worker = Hand::start_as(&nats, bus, true).await;
+    let (_clients, first) = crowd(&gateway, &mut worker).await;
+    worker.done(&first).await;
+    let second = worker.take(CLIENTS).await;
+    assert!(second.iter().all(|delivery| delivery.many));
+    assert_eq!(nats.violations(), Vec::<String>::new());
+}
+
+/// Proves that a gateway which may not publish event messages says so, loses nothing, and goes on
+/// with one batch in a message.
+#[tokio::test]
+async fn where_the_server_refuses_event_messages_batches_travel_alone() {
+    let users = "{ user: gateway, password: p, permissions: { publish: { deny: \"*.event.*.*.many\" } } }, \
+                 { user: worker, password: p }";
+    let nats = Nats::start_guarded(&format!("authorization {{ users: [{users}] }}")).await;
+    let gateway = gateway(&nats, "queue")
+        .env("NATS_URL", nats.url().replace("://", "://gateway:p@"))
+        .option("--ack-wait", "2s")
+        .start()
+        .await;
+    let options = async_nats::ConnectOptions::with_user_and_password("worker".into(), "p".into());
+    let bus = Box::pin(options.connect(nats.url())).await;
+    let mut worker = Hand::start_as(&nats, bus.expect("let in"), true).await;
+    let (mut clients, first) = crowd(&gateway, &mut worker).await;
+    worker.done(&first).await;
+    let says = "messages of several batches, so each batch travels alone";
+    let pick = |line: &str| line.contains(says).then_some(());
+    gateway.log.find("what is refused", pick).await;
+    let again = worker.take(CLIENTS).await;
+    assert!(again.iter().all(|d| !d.many && d.batches[0].seq == 3));
+    join_all(clients.iter_mut().map(|client| client.send("third"))).await;
+    gateway
+        .wait_metric(RECEIVED, "", 3.0 * CLIENTS as f64)
+        .await;
+    worker.done(&again).await;
+    let third = worker.take(CLIENTS).await;
+    assert!(third.iter().all(|d| !d.many && d.batches[0].attempt == 1));
 }
 
 /// Proves that a worker which does not say that it takes several batches gets one in a message.

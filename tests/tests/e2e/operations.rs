@@ -234,6 +234,7 @@ async fn the_metrics_that_dashboards_use_are_there_and_count() {
         "reads_paused_total",
         "events_total",
         "batches_published_total",
+        "event_messages_published_total",
         "batches_redelivered_total",
         "acks_total",
         "acks_late_total",

@@ -94,6 +94,7 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
         "worker",
         &[
             "event.test.message",
+            "event.test.message.many",
             "process.0a1b2c3d4e5f",
             "beat.gateway.0a1b2c3d4e5f",
             "dead",
@@ -101,6 +102,7 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
         ],
         &[
             "event.test.*",
+            "event.test.>",
             "ack.*.*",
             "client.*.*",
             "group.lobby",
@@ -176,7 +178,7 @@ async fn each_role_is_refused_what_is_not_its_own() {
 async fn a_worker_is_let_into_a_queue_group() {
     let nats = Nats::start_roles().await;
     let worker = nats.client_of("worker").await;
-    let subject = nats.subject("event.test.*");
+    let subject = nats.subject("event.test.>");
     let group = worker.queue_subscribe(subject, "test".into()).await;
     let _group = group.expect("it is on its way");
     // its turn comes after the subscription's

@@ -163,24 +163,27 @@ async fn a_worker_lives_without_nats_and_is_ready_when_it_takes_events() {
     worker.wait_for_success().await;
 }
 
-/// Proves that a worker which NATS gives no events, because its user may not have them, is not ready.
+/// Proves that a worker which NATS gives no events, because its user may not have them, is not ready:
+/// neither those of its service, nor those for it alone.
 #[tokio::test]
 async fn a_worker_that_may_not_subscribe_is_not_ready() {
-    let nats = Nats::start_guarded(
-        "authorization { users: [{ user: a, password: b, permissions: { subscribe: { deny: \"*.event.>\" } } }] }",
-    )
-    .await;
-    let journal = Journal::new();
-    let url = nats.url().replace("://", "://a:b@");
-    let worker = Worker::with(&nats, &journal, "worker").env("NATS_URL", url);
-    let worker = worker.admin().start_unready();
-    let admin = worker.admin().await;
-    let refused = "not ready: NATS refuses the subscription to events, see the log\n";
-    eventually("/readyz to say why", || async {
-        (admin.get("/readyz").await.body == refused).then_some(())
-    })
-    .await;
-    assert!(!admin.is_ready().await);
+    for denied in ["*.event.>", "*.worker.>"] {
+        let user = format!(
+            "{{ user: a, password: b, permissions: {{ subscribe: {{ deny: \"{denied}\" }} }} }}"
+        );
+        let nats = Nats::start_guarded(&format!("authorization {{ users: [{user}] }}")).await;
+        let journal = Journal::new();
+        let url = nats.url().replace("://", "://a:b@");
+        let worker = Worker::with(&nats, &journal, "worker").env("NATS_URL", url);
+        let worker = worker.admin().start_unready();
+        let admin = worker.admin().await;
+        let refused = "not ready: NATS refuses the subscription to events, see the log\n";
+        eventually("/readyz to say why", || async {
+            (admin.get("/readyz").await.body == refused).then_some(())
+        })
+        .await;
+        assert!(!admin.is_ready().await);
+    }
 }
 
 /// Proves that nothing is opened unasked, and that what cannot be opened is said.
