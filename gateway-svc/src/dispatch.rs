@@ -378,13 +378,16 @@ impl Dispatch {
         }
     }
 
+    /// Gives back what an idle client need not hold.
+    pub(crate) fn release(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+
     fn drop_head(&mut self, n: u32) {
         for event in self.queue.drain(..n as usize) {
             self.bytes -= event.size();
-        }
-        // an allocation costs less than what all idle clients together would hold
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
         }
     }
 }

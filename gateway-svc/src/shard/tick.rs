@@ -132,6 +132,7 @@ impl Shard {
         let Some(client) = &mut self.clients[slot as usize] else {
             return;
         };
+        client.dispatch.release();
         if let Some(connection) = &mut client.connection {
             connection.release();
         }
