@@ -1,16 +1,16 @@
 //! Commands: what can be done to a client.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::raw::Raw;
+use super::raw::{Raw, Sending};
 use crate::{Group, Payload, Policy, Rank, Session, Uid};
 
 /// Longest close reason, in bytes (RFC 6455, section 5.5).
 pub const MAX_REASON: usize = 123;
 
 /// What can be done to a client.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Raw", into = "Raw")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Raw")]
 pub enum Command {
     /// Puts a message into its mailbox.
     Send(Payload),
@@ -67,4 +67,14 @@ pub enum Command {
         /// The claim's.
         ticket: u64,
     },
+}
+
+impl Serialize for Command {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            // nearly every ack has one, so it does without a map of every field that there is
+            Self::Send(message) => Sending::new(message).serialize(to),
+            rare => Raw::from(rare.clone()).serialize(to),
+        }
+    }
 }

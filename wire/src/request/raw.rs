@@ -38,6 +38,23 @@ enum Ask {
     Groups,
 }
 
+/// The command to send, as [`Raw`] would write it.
+#[derive(Serialize)]
+pub(super) struct Sending<'a> {
+    #[serde(rename = "do")]
+    verb: Do,
+    message: &'a Payload,
+}
+
+impl<'a> Sending<'a> {
+    pub(super) const fn new(message: &'a Payload) -> Self {
+        Self {
+            verb: Do::Send,
+            message,
+        }
+    }
+}
+
 /// The flat map that requests and commands are on the wire.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
