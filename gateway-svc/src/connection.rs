@@ -48,7 +48,8 @@ pub(crate) enum Input {
 
 /// What a connection is read with.
 pub(crate) struct Reading<'a> {
-    /// The shard's buffer: what one read brings at the most.
+    /// The shard's buffer: what one read brings at the most, and room to join frames in for a write,
+    /// when nothing in it is unread.
     pub(crate) scratch: &'a mut [u8],
     pub(crate) codec: &'a dyn Codec,
     pub(crate) max_message: usize,

@@ -171,7 +171,7 @@ impl Link {
 
     /// Whether the server takes event messages, as far as is known.
     pub(crate) fn takes_many(&self) -> bool {
-        matches!(&self.phase, Phase::Up(up) if !up.refuses_many)
+        matches!(&self.phase, Phase::Up(up) if !up.out().refuses_many)
     }
 
     /// Asks for a round trip; [`Self::is_flushed`] tells when it is over.
@@ -236,7 +236,6 @@ impl Link {
                         moving: None,
                         twins: Twins::default(),
                         complaint: None,
-                        refuses_many: false,
                     }));
                     return Poll::Ready(LinkEvent::Up);
                 }
@@ -261,7 +260,7 @@ impl Link {
                     };
                     let event = match op {
                         Ok(ServerOp::Error(says)) => self
-                            .complained(says)
+                            .complained(side, says)
                             .and_then(|why| self.failed(side, &why)),
                         Ok(ServerOp::LameDuck) => {
                             self.move_on(side);
@@ -296,7 +295,7 @@ impl Link {
     }
 
     /// The server complains. `Some`: without that this link is of no use.
-    fn complained(&mut self, says: String) -> Option<String> {
+    fn complained(&mut self, side: Side, says: String) -> Option<String> {
         let Phase::Up(up) = &mut self.phase else {
             return None;
         };
@@ -313,7 +312,7 @@ impl Link {
         let publication = says.strip_prefix("Permissions Violation for Publish to ");
         let subject = publication.map(|subject| subject.trim_matches('"'));
         if let Some((_, true)) = subject.and_then(event)
-            && !std::mem::replace(&mut up.refuses_many, true)
+            && !std::mem::replace(&mut up.side_mut(side).refuses_many, true)
         {
             error!(
                 says,

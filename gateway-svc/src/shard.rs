@@ -229,7 +229,7 @@ impl Shard {
     /// About how many bytes wait to be written to NATS.
     fn outgoing(&self) -> usize {
         let ready = if self.link.is_ready() && self.link.has_room() {
-            self.ready.len() * ABOUT_A_BATCH
+            self.waiting() * ABOUT_A_BATCH
         } else {
             0
         };
@@ -244,7 +244,7 @@ impl Shard {
                 self.link_event(event);
                 // a link that dials has to be asked again
                 cx.waker().wake_by_ref();
-            } else if self.ready.is_empty() || !self.link.is_ready() || !self.link.has_room() {
+            } else if self.waiting() == 0 || !self.link.is_ready() || !self.link.has_room() {
                 return;
             }
         }

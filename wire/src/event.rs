@@ -85,8 +85,9 @@ impl EventMessageWriter {
         self.batches == 0
     }
 
-    /// Adds a batch at the end, if there are then at most [`MAX_BATCHES`], in a message of at most
-    /// `most` bytes; a first one may be as large itself. Else all is as it was, and the answer false.
+    /// Adds a batch at the end. If there were then more than [`MAX_BATCHES`], or the message had more
+    /// than `most` bytes, all is as it was, and the answer false. The first may have `most` bytes by
+    /// itself, since it may travel without a message around it.
     pub fn push<M: Serialize>(&mut self, batch: &EventBatchView<'_, M>, most: usize) -> bool {
         if self.batches() == MAX_BATCHES {
             return false;

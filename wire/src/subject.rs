@@ -204,7 +204,9 @@ pub fn event(subject: &str) -> Option<(EventKind, bool)> {
         Some(batch) => (batch, true),
         None => (subject, false),
     };
-    Some((EventKind::from_token(last_token(batch))?, many))
+    let mut tokens = batch.rsplit('.');
+    let (kind, _whose, what) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    matches!(what, "event" | "worker").then_some((EventKind::from_token(kind)?, many))
 }
 
 /// The connection that a client's subject ends with.
@@ -213,7 +215,7 @@ pub fn conn(subject: &str) -> Option<ConnId> {
     last_token(subject).parse().ok()
 }
 
-/// The connections that a reply subject ends with, one behind the other; none if it is something else.
+/// The connections that a reply subject ends with, one behind the other, up to what is none.
 pub fn conns(subject: &str) -> impl Iterator<Item = ConnId> {
     let (digits, rest) = last_token(subject)
         .as_bytes()

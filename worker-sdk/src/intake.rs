@@ -133,11 +133,11 @@ impl<E: Events> Intake<E> {
         };
         match batches {
             Ok(batches) => {
-                let many = batches.len();
+                let count = batches.len();
                 batches
                     .into_iter()
                     .for_each(|batch| self.begin(kind, batch));
-                many
+                count
             }
             Err(error) => {
                 self.desk.tally.malformed();

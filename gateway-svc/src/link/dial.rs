@@ -48,6 +48,8 @@ pub(crate) struct Established {
     pub(crate) server: String,
     /// PONGs that were asked for; the first is the round trip behind the subscriptions.
     pub(crate) pongs_due: u32,
+    /// The server refuses event messages: its permissions know only those of one batch.
+    pub(crate) refuses_many: bool,
 }
 
 impl Established {
@@ -173,6 +175,7 @@ impl Dialer {
             max_payload: info.max_payload,
             server: url.to_string(),
             pongs_due: 0,
+            refuses_many: false,
         })
     }
 }

@@ -205,7 +205,6 @@ impl Up {
         self.conn = handover.next;
         self.since = Instant::now();
         self.complaint = None;
-        self.refuses_many = false;
         info!(server = %self.conn.server, "connected to NATS");
         handover.lame
     }

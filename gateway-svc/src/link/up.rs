@@ -17,8 +17,6 @@ pub(super) struct Up {
     pub(super) twins: Twins,
     /// What the server complained of last: why it then closes the connection.
     pub(super) complaint: Option<String>,
-    /// The server refuses event messages: its permissions know only those of one batch.
-    pub(super) refuses_many: bool,
 }
 
 impl Up {

@@ -404,7 +404,7 @@ impl Shard {
     /// The link is back: what was in flight goes again, for nobody knows whether it arrived.
     pub(super) fn relink(&mut self) {
         let now = self.now();
-        self.ready.clear();
+        self.forget_ready();
         for (slot, client) in self.clients.iter_mut().enumerate() {
             if let Some(client) = client
                 && client.dispatch.relink(now)

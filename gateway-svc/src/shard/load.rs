@@ -16,7 +16,7 @@ const FORGOTTEN_MS: Millis = 300_000;
 /// The same of a worker that takes one batch in a message: while it counts, nothing is shared.
 const PLAIN_FORGOTTEN_MS: Millis = 30_000;
 /// With so many workers nobody needs to be counted any more.
-const MANY: usize = 1024;
+const MOST_WORKERS: usize = 1024;
 
 /// The workers of one listener's service, as a shard sees them.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Load {
             return;
         }
         self.latest = Some((worker, now));
-        if self.workers.len() < MANY || self.workers.contains_key(&worker) {
+        if self.workers.len() < MOST_WORKERS || self.workers.contains_key(&worker) {
             self.workers.insert(worker, Heard { at: now, many });
             self.plain |= !many;
         }

@@ -36,24 +36,30 @@ pub(super) struct Filling {
     writer: EventMessageWriter,
     /// Whose batches are in it, in order.
     slots: Vec<Slot>,
-    /// Whose batches come next: those that go the same way one behind the other.
+    /// Whose batches come next: those that go the same way one behind the other. What the link has no
+    /// room for stays in it, so that what comes later cannot pass it.
     queue: VecDeque<Slot>,
 }
 
 impl Shard {
-    /// Publishes the batches that are ready, while the link takes them. Those that came first go
-    /// first, but for the order within [`MOST_SORTED`].
+    /// Publishes the batches that are ready, while the link takes them: [`MOST_SORTED`] at a time, in
+    /// the order in which they became ready, and these by where they go.
     pub(super) fn publish_ready(&mut self) {
         let now = self.now();
         let mut filling = std::mem::take(&mut self.filling);
-        while !self.ready.is_empty() && self.link.is_ready() && self.link.has_room() {
-            let some = self.ready.len().min(MOST_SORTED);
-            filling.queue.extend(self.ready.drain(..some));
-            let clients = &self.clients;
-            filling.queue.make_contiguous().sort_by_key(|slot| {
-                let client = clients[*slot as usize].as_ref();
-                client.and_then(|client| way_of(client).map(|(way, _)| way))
-            });
+        while self.link.is_ready() && self.link.has_room() {
+            if filling.queue.is_empty() {
+                if self.ready.is_empty() {
+                    break;
+                }
+                let some = self.ready.len().min(MOST_SORTED);
+                filling.queue.extend(self.ready.drain(..some));
+                let clients = &self.clients;
+                filling.queue.make_contiguous().sort_by_key(|slot| {
+                    let client = clients[*slot as usize].as_ref();
+                    client.and_then(|client| way_of(client).map(|(way, _)| way))
+                });
+            }
             while self.link.has_room()
                 && let Some(slot) = filling.queue.pop_front()
             {
@@ -61,11 +67,19 @@ impl Shard {
             }
             self.publish(&mut filling);
             filling.way = None;
-            while let Some(slot) = filling.queue.pop_back() {
-                self.ready.push_front(slot);
-            }
         }
         self.filling = filling;
+    }
+
+    /// How many batches wait to be published.
+    pub(super) fn waiting(&self) -> usize {
+        self.filling.queue.len() + self.ready.len()
+    }
+
+    /// Nothing waits any more: everything that is to be published is found anew.
+    pub(super) fn forget_ready(&mut self) {
+        self.filling.queue.clear();
+        self.ready.clear();
     }
 
     /// Puts a client's batch into a message, if it waits to be sent.

@@ -137,26 +137,20 @@ fn gateway(nats: &Nats, routing: &str) -> Options {
 }
 
 /// Many clients that the worker knows, each with a batch in its hands and a message behind that: when
-/// it acks those, so many batches are ready at once.
+/// it acks those, so many batches are ready at once. Until then there is one at a time.
 async fn crowd(gateway: &Gateway, worker: &mut Hand) -> (Vec<Client>, Vec<Delivery>) {
-    let connect = async {
-        let mut clients = Vec::new();
-        for _ in 0..CLIENTS {
-            clients.push(Client::connect(gateway).await);
-        }
-        clients
-    };
-    let coming = async {
-        let coming = worker.take(CLIENTS).await;
-        worker.done(&coming).await;
-    };
-    let (mut clients, ()) = tokio::join!(connect, coming);
-    let all = async |clients: &mut [Client], text: &str| {
-        join_all(clients.iter_mut().map(|client| client.send(text))).await;
-    };
-    all(&mut clients, "first").await;
-    let first = worker.take(CLIENTS).await;
-    all(&mut clients, "second").await;
+    let (mut clients, mut first) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        clients.push(Client::connect(gateway).await);
+        let coming = worker.next().await;
+        worker.done(&[coming]).await;
+    }
+    for client in &mut clients {
+        client.send("first").await;
+        first.push(worker.next().await);
+    }
+    assert!(first.iter().all(|delivery| !delivery.many), "one is alone");
+    join_all(clients.iter_mut().map(|client| client.send("second"))).await;
     gateway
         .wait_metric(RECEIVED, "", 2.0 * CLIENTS as f64)
         .await;
@@ -215,7 +209,7 @@ async fn where_the_server_refuses_event_messages_batches_travel_alone() {
     let nats = Nats::start_guarded(&format!("authorization {{ users: [{users}] }}")).await;
     let gateway = gateway(&nats, "queue")
         .env("NATS_URL", nats.url().replace("://", "://gateway:p@"))
-        .option("--ack-wait", "2s")
+        .option("--ack-wait", "5s")
         .start()
         .await;
     let options = async_nats::ConnectOptions::with_user_and_password("worker".into(), "p".into());
@@ -298,7 +292,7 @@ async fn take_of_both(one: &mut Hand, other: &mut Hand, batches: usize) -> (usiz
 async fn what_comes_again_comes_alone() {
     let nats = Nats::start().await;
     let gateway = gateway(&nats, "queue")
-        .option("--ack-wait", "2s")
+        .option("--ack-wait", "5s")
         .start()
         .await;
     let mut worker = Hand::start(&nats, true).await;

@@ -88,7 +88,14 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
             "ack.0a1b2c3d4e5f",
             "beat.worker.0a1b2c3d4e5f",
         ],
-        &["event.test.*", "beat.worker.*", "dead", ">"],
+        &[
+            "event.test.*",
+            "event.test.>",
+            "worker.*.>",
+            "beat.worker.*",
+            "dead",
+            ">",
+        ],
     ),
     (
         "worker",
@@ -122,7 +129,8 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
         ],
         &[
             "event.test.*",
-            "worker.*.*",
+            "event.test.>",
+            "worker.*.>",
             "client.*.*",
             "group.lobby",
             "all",
@@ -140,6 +148,8 @@ const FORBIDDEN: [(&str, &[&str], &[&str]); 4] = [
         ],
         &[
             "event.test.*",
+            "event.test.>",
+            "worker.*.>",
             "ack.*.*",
             "client.*.*",
             "group.lobby",

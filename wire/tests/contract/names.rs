@@ -200,6 +200,8 @@ fn a_subject_of_events_says_of_what_kind_and_how_many() {
         "many",
         ".many",
         "gatebus.event.chat.tea",
+        "answers.message",
+        "answers.of.message.many",
         "gatebus.event.chat.tea.many",
     ] {
         assert_eq!(subject::event(subject), None, "{subject}");
