@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClientId, Group, Payload, Session, Uid, codec};
 
-/// What happened. The subject of an event says it in its last token, or before [`MANY`](crate::subject::MANY).
+/// What happened. The subject of an event says it in its last token, or before
+/// [`MANY`](crate::subject::MANY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventKind {
     /// A client is there. That of a WebSocket client travels with its handshake.

@@ -126,25 +126,25 @@ impl<E: Events> Intake<E> {
             tracing::debug!(subject = %message.subject, "events of an unknown kind");
             return 0;
         };
-        let batches = if many {
-            wire::decode(&message.payload).map(|message: EventMessage| message.batches)
-        } else {
-            wire::decode(&message.payload).map(|batch| vec![batch])
-        };
-        match batches {
-            Ok(batches) => {
+        let begun = if many {
+            wire::decode(&message.payload).map(|EventMessage { batches }| {
                 let count = batches.len();
-                batches
-                    .into_iter()
-                    .for_each(|batch| self.begin(kind, batch));
+                for batch in batches {
+                    self.begin(kind, batch);
+                }
                 count
-            }
-            Err(error) => {
-                self.desk.tally.malformed();
-                malformed(&error);
-                0
-            }
-        }
+            })
+        } else {
+            wire::decode(&message.payload).map(|batch| {
+                self.begin(kind, batch);
+                1
+            })
+        };
+        begun.unwrap_or_else(|error| {
+            self.desk.tally.malformed();
+            malformed(&error);
+            0
+        })
     }
 
     /// Begins with a batch, if it is to be handled here and now.

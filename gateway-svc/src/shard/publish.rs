@@ -45,6 +45,9 @@ impl Shard {
     /// Publishes the batches that are ready, while the link takes them: [`MOST_SORTED`] at a time, in
     /// the order in which they became ready, and these by where they go.
     pub(super) fn publish_ready(&mut self) {
+        if self.waiting() == 0 {
+            return;
+        }
         let now = self.now();
         let mut filling = std::mem::take(&mut self.filling);
         while self.link.is_ready() && self.link.has_room() {

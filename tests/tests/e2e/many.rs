@@ -107,7 +107,10 @@ impl Hand {
         let acks = AckMessage {
             worker: self.id,
             many: self.many,
-            acks: batches.iter().map(|batch| done(batch)).collect(),
+            acks: batches
+                .iter()
+                .map(|batch| ack(batch, AckStatus::Done))
+                .collect(),
         };
         let to = self.subjects.acks(batches[0].client.gateway);
         let sent = self.nats.publish(to, wire::encode(&acks).into()).await;
@@ -115,12 +118,13 @@ impl Hand {
     }
 }
 
-fn done(batch: &EventBatch) -> Ack {
+/// An ack that only says what became of a batch.
+pub(crate) fn ack(batch: &EventBatch, status: AckStatus) -> Ack {
     Ack {
         conn: batch.client.conn,
         seq: batch.seq,
         attempt: batch.attempt,
-        status: AckStatus::Done,
+        status,
         handled: 0,
         failed: 0,
         session: None,

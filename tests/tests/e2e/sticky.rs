@@ -8,9 +8,12 @@ use gatebus_tests::{
     Client, Entry, Gateway, Journal, Nats, NatsCluster, Worker, eventually, gateway::Options,
     within,
 };
-use wire::{Ack, AckMessage, AckStatus, EventBatch, ServiceName, Subjects, WorkerId, subject};
+use wire::{AckMessage, AckStatus, EventBatch, ServiceName, Subjects, WorkerId, subject};
 
-use crate::order::{assert_all_in_order, handled, read_echoes, send};
+use crate::{
+    many::ack,
+    order::{assert_all_in_order, handled, read_echoes, send},
+};
 
 const MOVED: &str = "gatebus_gateway_clients_moved_total";
 
@@ -369,20 +372,10 @@ impl Bare {
 
     async fn ack(&self, message: Message, status: AckStatus) -> EventBatch {
         let batch: EventBatch = wire::decode(&message.payload).expect("a batch");
-        let ack = Ack {
-            conn: batch.client.conn,
-            seq: batch.seq,
-            attempt: batch.attempt,
-            status,
-            handled: 0,
-            failed: 0,
-            session: None,
-            commands: Vec::new(),
-        };
         let acks = AckMessage {
             worker: self.id,
             many: false,
-            acks: vec![ack],
+            acks: vec![ack(&batch, status)],
         };
         let reply = message.reply.expect("a batch wants an ack");
         let sent = self.nats.publish(reply, wire::encode(&acks).into()).await;
